@@ -1,0 +1,166 @@
+"""Lanes: due deliveries leased in lane order, within the rate windows of their destination."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import text
+
+from database.pool import Connection
+from database.vault import Vault
+from domain.delivery import Delivery, DeliveryId, DestinationId
+from domain.rate import Room, Used, Window
+from domain.signal import Side, SignalId
+
+# The row lock makes one window of all replicas: who holds it counts and claims, the others wait.
+HOLD = text("""
+    SELECT version, greatest(hold_until - clock_timestamp(), interval '0') AS pause
+    FROM destinations WHERE id = :destination AND state = 'enabled'
+    FOR NO KEY UPDATE
+""")
+
+USED = text("""
+    SELECT period.place,
+           count(attempts.started_at) FILTER (WHERE side = 'buy') AS buys,
+           count(attempts.started_at) AS total,
+           min(attempts.started_at) + period.span - clock_timestamp() AS frees_in
+    FROM unnest(CAST(:spans AS interval[])) WITH ORDINALITY AS period (span, place)
+    LEFT JOIN attempts ON attempts.destination_id = :destination
+                      AND attempts.started_at > clock_timestamp() - period.span
+    GROUP BY period.place, period.span
+    ORDER BY period.place
+""")
+
+_HEADS = """
+    SELECT id, seq FROM deliveries AS head
+    WHERE destination_id = :destination AND side = '{side}' AND finished_at IS NULL
+      AND (state = 'queued' AND due_at <= clock_timestamp()
+           OR state = 'sending' AND lease_until < clock_timestamp())
+      AND expires_at > clock_timestamp()
+      AND NOT EXISTS (
+          SELECT FROM deliveries AS earlier
+          WHERE earlier.destination_id = head.destination_id AND earlier.ticker = head.ticker
+            AND earlier.seq < head.seq AND earlier.finished_at IS NULL)
+    ORDER BY seq LIMIT :{limit}
+"""
+
+# Heads of lanes only, sells first. `possibly_sent` is set when a lease ran out: whoever held it
+# may have written the request before it died.
+LEASE = text(f"""
+    WITH sells AS MATERIALIZED ({_HEADS.format(side="sell", limit="total")}),
+    buys AS MATERIALIZED ({_HEADS.format(side="buy", limit="buys")}),
+    chosen AS MATERIALIZED (
+        SELECT id FROM (
+            SELECT 1 AS turn, id, seq FROM sells UNION ALL SELECT 2, id, seq FROM buys
+        ) AS heads ORDER BY turn, seq LIMIT :total
+    ), leased AS (
+        UPDATE deliveries
+        SET state = 'sending', epoch = epoch + 1, attempts = attempts + 1,
+            possibly_sent = possibly_sent OR state = 'sending',
+            lease_until = clock_timestamp() + CAST(:lasting AS interval)
+        FROM chosen
+        WHERE deliveries.id = chosen.id
+          AND (state = 'queued' OR state = 'sending' AND lease_until < clock_timestamp())
+        RETURNING deliveries.*, clock_timestamp() AS leased_at
+    ), attempt AS (
+        INSERT INTO attempts (delivery_id, epoch, destination_id, side, number, possible_resend,
+                              started_at)
+        SELECT id, epoch, destination_id, side, attempts, possibly_sent, leased_at FROM leased
+    ), told AS (
+        INSERT INTO events (at, event, signal_id, delivery_id, detail)
+        SELECT leased_at, 'delivery.sending', signal_id, id,
+               jsonb_build_object('attempt', attempts, 'possible_resend', possibly_sent)
+        FROM leased
+    )
+    SELECT leased.id, leased.destination_id, leased.signal_id, leased.ticker, leased.side,
+           leased.epoch, leased.attempts, leased.possibly_sent, leased.leased_at,
+           leased.expires_at, signals.body, signals.body_sealed, signals.content_type,
+           signals.received_at
+    FROM leased JOIN signals ON signals.id = leased.signal_id
+    ORDER BY leased.side DESC, leased.seq
+""")
+
+NEXT_DUE = text("""
+    SELECT min(due_at) - clock_timestamp() FROM deliveries
+    WHERE destination_id = :destination AND finished_at IS NULL AND due_at > clock_timestamp()
+""")
+
+HOLD_BACK = text("""
+    UPDATE destinations
+    SET hold_until = greatest(hold_until, clock_timestamp() + CAST(:wait AS interval))
+    WHERE id = :destination
+""")
+
+GRACE = timedelta(milliseconds=500)
+"""A leased delivery is written within this time or not at all; windows are counted wider by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A destination held for leasing: its version, and how long it asked us to wait."""
+
+    version: int
+    pause: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How full each window is, and in how long its oldest request leaves it."""
+
+    used: list[Used]
+    frees_in: list[timedelta]
+
+
+async def hold(connection: Connection, destination: DestinationId) -> Hold | None:
+    """Hold a destination until this transaction ends; None when it is not enabled (any more)."""
+    row = (await connection.execute(HOLD, {"destination": destination})).one_or_none()
+    return Hold(row.version, row.pause or timedelta(0)) if row else None
+
+
+async def usage(
+    connection: Connection, destination: DestinationId, windows: Sequence[Window]
+) -> Usage:
+    """Count what was sent within each window, over all replicas."""
+    spans = [timedelta(seconds=window.seconds) + GRACE for window in windows]
+    rows = (await connection.execute(USED, {"destination": destination, "spans": spans})).all()
+    used = [Used(buys=row.buys, total=row.total) for row in rows]
+    return Usage(used, [row.frees_in or timedelta(0) for row in rows])
+
+
+async def lease(
+    connection: Connection, vault: Vault, destination: DestinationId, room: Room, lasting: timedelta
+) -> list[Delivery]:
+    """Take the heads of due lanes for ``lasting``, sells first, as far as there is room."""
+    rows = await connection.execute(
+        LEASE,
+        {"destination": destination, "total": room.total, "buys": room.buys, "lasting": lasting},
+    )
+    return [
+        Delivery(
+            id=DeliveryId(row.id),
+            destination_id=DestinationId(row.destination_id),
+            signal_id=SignalId(row.signal_id),
+            ticker=row.ticker,
+            side=Side(row.side),
+            epoch=row.epoch,
+            attempt=row.attempts,
+            possible_resend=row.possibly_sent,
+            body=vault.open(row.body) if row.body_sealed else row.body,
+            content_type=row.content_type,
+            received_at=row.received_at,
+            leased_at=row.leased_at,
+            expires_at=row.expires_at,
+        )
+        for row in rows
+    ]
+
+
+async def next_due(connection: Connection, destination: DestinationId) -> timedelta | None:
+    """How long until the next retry of this destination is due; None when none waits."""
+    result = await connection.execute(NEXT_DUE, {"destination": destination})
+    return result.scalar_one()
+
+
+async def hold_back(connection: Connection, destination: DestinationId, wait: timedelta) -> None:
+    """Send this destination nothing for ``wait``: it asked us to."""
+    await connection.execute(HOLD_BACK, {"destination": destination, "wait": wait})

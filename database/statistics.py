@@ -1,0 +1,119 @@
+"""Statistics: how much waits, how today went, how each destination stands. Read only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+
+from database.pool import ReadConnection
+
+BACKLOG = text("""
+    SELECT (SELECT count(*) FROM signals WHERE status = 'received') AS undecided,
+           (SELECT count(*) FROM deliveries WHERE finished_at IS NULL) AS unfinished,
+           (SELECT clock_timestamp() - min(received_at)
+            FROM signals WHERE status = 'received') AS undecided_for,
+           (SELECT clock_timestamp() - min(queued_at)
+            FROM deliveries WHERE finished_at IS NULL) AS unfinished_for
+""")
+
+RECENT = text("""
+    SELECT status, reason, count(*) AS signals FROM signals
+    WHERE seq >= coalesce((
+        SELECT seq FROM signals WHERE received_at >= clock_timestamp() - interval '24 hours'
+        ORDER BY received_at LIMIT 1), 9223372036854775807)
+    GROUP BY status, reason ORDER BY status, signals DESC
+""")
+
+STANDING = text("""
+    SELECT destinations.name, url_shown, windows, destinations.state, hold_until,
+           count(deliveries.id) FILTER (WHERE finished_at IS NULL) AS waiting,
+           min(deliveries.queued_at) FILTER (WHERE finished_at IS NULL) AS oldest,
+           (SELECT array_agg(used ORDER BY place) FROM (
+                SELECT place, (
+                    SELECT count(*) FROM attempts
+                    WHERE attempts.destination_id = destinations.id
+                      AND started_at > clock_timestamp() - make_interval(
+                          secs => CAST(split_part(rtrim(span, 's'), '/', 2) AS integer))) AS used
+                FROM unnest(string_to_array(nullif(windows, ''), ','))
+                     WITH ORDINALITY AS period (span, place)) AS spent
+           ) AS used
+    FROM destinations
+    LEFT JOIN deliveries ON deliveries.destination_id = destinations.id
+                        AND deliveries.finished_at IS NULL
+    GROUP BY destinations.id ORDER BY destinations.name
+""")
+
+POSITIONS = text("""
+    SELECT state, count(*) AS positions FROM positions
+    WHERE state IN ('opening', 'open', 'closing') GROUP BY state
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits, and for how long the oldest of it has waited."""
+
+    undecided: int
+    unfinished: int
+    undecided_for: timedelta | None
+    unfinished_for: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    status: str
+    reason: str | None
+    signals: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A destination for people: ``used`` is how many requests left within each window."""
+
+    name: str
+    url_shown: str
+    windows: str
+    state: str
+    hold_until: datetime | None
+    waiting: int
+    oldest: datetime | None
+    used: Sequence[int]
+
+
+async def backlog(connection: ReadConnection) -> Backlog:
+    row = (await connection.execute(BACKLOG)).one()
+    return Backlog(
+        undecided=row.undecided,
+        unfinished=row.unfinished,
+        undecided_for=row.undecided_for,
+        unfinished_for=row.unfinished_for,
+    )
+
+
+async def recent(connection: ReadConnection) -> list[Count]:
+    """Signals of the last 24 hours by status and reason."""
+    rows = await connection.execute(RECENT)
+    return [Count(status=r.status, reason=r.reason, signals=r.signals) for r in rows]
+
+
+async def standings(connection: ReadConnection) -> list[Standing]:
+    """How each destination stands, by name."""
+    return [
+        Standing(
+            name=row.name,
+            url_shown=row.url_shown,
+            windows=row.windows,
+            state=row.state,
+            hold_until=row.hold_until,
+            waiting=row.waiting,
+            oldest=row.oldest,
+            used=row.used or (),
+        )
+        for row in await connection.execute(STANDING)
+    ]
+
+
+async def positions(connection: ReadConnection) -> dict[str, int]:
+    """How many positions are opening, open and closing."""
+    return {row.state: row.positions for row in await connection.execute(POSITIONS)}

@@ -1,0 +1,189 @@
+"""Verdicts: undecided signals claimed in order, and what was decided about them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+
+from database.pool import Connection, ReadConnection
+from domain.gate import Judged
+from domain.position import Position, PositionId, PositionState
+from domain.signal import Side, Signal, SignalId
+from domain.ticker import Ticker
+
+# Whoever holds the earliest undecided signal of a ticker holds the ticker: nobody can judge a
+# later one meanwhile. A head that was decided after our snapshot fails the recheck and is left.
+CLAIM = text("""
+    WITH heads AS MATERIALIZED (
+        SELECT ticker, seq FROM signals AS head
+        WHERE status = 'received'
+          AND NOT EXISTS (
+              SELECT FROM signals AS earlier
+              WHERE earlier.status = 'received' AND earlier.ticker = head.ticker
+                AND earlier.seq < head.seq)
+        ORDER BY seq
+        LIMIT :limit
+        FOR UPDATE SKIP LOCKED
+    )
+    SELECT waiting.*, clock_timestamp() AS now
+    FROM heads CROSS JOIN LATERAL (
+        SELECT id, seq, ticker, side, closes, partial, price, received_at, expires_at
+        FROM signals
+        WHERE status = 'received' AND signals.ticker = heads.ticker AND signals.seq >= heads.seq
+        ORDER BY seq
+        LIMIT :limit
+    ) AS waiting
+    ORDER BY waiting.seq
+""")
+
+HELD = text("""
+    SELECT id, ticker, state, entry_signal_id, exit_signal_id FROM positions
+    WHERE ticker = ANY(CAST(:tickers AS text[])) AND state IN ('opening', 'open', 'closing')
+    ORDER BY id
+    FOR UPDATE
+""")
+
+RECORD = text("""
+    WITH verdict AS MATERIALIZED (
+        SELECT * FROM unnest(
+            CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
+            CAST(:versions AS bigint[]), CAST(:ranks AS integer[]), CAST(:cutoffs AS integer[]),
+            CAST(:ages AS bigint[])
+        ) AS verdict (id, status, reason, version, rank, cutoff, age)
+    ), clock AS MATERIALIZED (
+        SELECT clock_timestamp() AS at
+    ), judged AS (
+        UPDATE signals
+        SET status = verdict.status, reason = verdict.reason, judged_at = clock.at,
+            universe_version = verdict.version, rank = verdict.rank, cutoff = verdict.cutoff,
+            list_age_ms = verdict.age
+        FROM verdict, clock
+        WHERE signals.id = verdict.id AND signals.status = 'received'
+        RETURNING signals.id, signals.seq, signals.ticker, signals.side, signals.expires_at,
+                  signals.status, signals.reason, verdict.version, verdict.rank, verdict.cutoff,
+                  verdict.age, clock.at
+    ), queued AS (
+        INSERT INTO deliveries (signal_id, destination_id, destination_version, seq, ticker, side,
+                                queued_at, due_at, expires_at)
+        SELECT judged.id, destinations.id, destinations.version, judged.seq, judged.ticker,
+               judged.side, judged.at, judged.at, judged.expires_at
+        FROM judged CROSS JOIN destinations
+        WHERE judged.status = 'approved' AND destinations.state <> 'disabled'
+        RETURNING id, signal_id, destination_id, queued_at
+    ), moved AS (
+        INSERT INTO positions (id, ticker, state, entry_signal_id, exit_signal_id, opened_at,
+                               updated_at)
+        SELECT position.*, clock.at, clock.at
+        FROM clock, unnest(
+            CAST(:position_ids AS uuid[]), CAST(:position_tickers AS text[]),
+            CAST(:position_states AS text[]), CAST(:position_entries AS uuid[]),
+            CAST(:position_exits AS uuid[])
+        ) AS position
+        ON CONFLICT (id) DO UPDATE
+            SET state = excluded.state, exit_signal_id = excluded.exit_signal_id,
+                updated_at = excluded.updated_at
+            WHERE positions.state IN ('opening', 'open')
+        RETURNING id, ticker, state, entry_signal_id, exit_signal_id, updated_at
+    ), told AS (
+        INSERT INTO events (at, event, signal_id, delivery_id, position_id, detail)
+        SELECT at, event, signal_id, delivery_id, position_id, detail FROM (
+            SELECT 1 AS step, seq, at, 'signal.' || status AS event, id AS signal_id,
+                   NULL::uuid AS delivery_id, NULL::uuid AS position_id,
+                   jsonb_strip_nulls(jsonb_build_object(
+                       'reason', reason, 'universe_version', version, 'rank', rank,
+                       'cutoff', cutoff, 'list_age_ms', age)) AS detail
+            FROM judged
+            UNION ALL
+            SELECT 2, 0, queued_at, 'delivery.queued', signal_id, id, NULL,
+                   jsonb_build_object('destination_id', destination_id)
+            FROM queued
+            UNION ALL
+            SELECT 3, 0, updated_at, 'position.' || state,
+                   coalesce(exit_signal_id, entry_signal_id), NULL, id,
+                   jsonb_build_object('ticker', ticker)
+            FROM moved
+        ) AS steps ORDER BY step, seq
+    )
+    SELECT count(*) FROM judged
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Undecided signals in order, every unfinished position of their tickers, and the time."""
+
+    signals: list[Signal]
+    positions: list[Position]
+    now: datetime
+
+
+async def claim(connection: Connection, *, limit: int) -> Claimed | None:
+    """Take the undecided signals of up to ``limit`` tickers until this transaction ends."""
+    rows = (await connection.execute(CLAIM, {"limit": limit})).all()
+    if not rows:
+        return None
+    signals = [
+        Signal(
+            id=SignalId(row.id),
+            seq=row.seq,
+            ticker=Ticker(row.ticker),
+            side=Side(row.side),
+            closes=row.closes,
+            partial=row.partial,
+            price=row.price,
+            received_at=row.received_at,
+            expires_at=row.expires_at,
+        )
+        for row in rows
+    ]
+    held = await _positions(connection, {s.ticker for s in signals})
+    return Claimed(signals, held, max(row.now for row in rows))
+
+
+async def _positions(connection: ReadConnection, tickers: Collection[Ticker]) -> list[Position]:
+    rows = await connection.execute(HELD, {"tickers": list(tickers)})
+    return [
+        Position(
+            id=PositionId(row.id),
+            ticker=Ticker(row.ticker),
+            state=PositionState(row.state),
+            entry_signal_id=row.entry_signal_id,
+            exit_signal_id=row.exit_signal_id,
+        )
+        for row in rows
+    ]
+
+
+async def record(connection: Connection, judged: Judged) -> int:
+    """Write verdicts, the deliveries and positions they make, and their events, as one fact.
+
+    Return how many signals were decided; a signal already decided is left as it is.
+    """
+    result = await connection.execute(
+        RECORD, _verdict_arrays(judged) | _position_arrays(judged.positions)
+    )
+    return result.scalar_one()
+
+
+def _verdict_arrays(judged: Judged) -> dict[str, Sequence[object]]:
+    verdicts = [verdict for _, verdict in judged.verdicts]
+    return {
+        "ids": [signal.id for signal, _ in judged.verdicts],
+        "statuses": [v.status for v in verdicts],
+        "reasons": [v.reason for v in verdicts],
+        "versions": [v.universe_version for v in verdicts],
+        "ranks": [v.rank for v in verdicts],
+        "cutoffs": [v.cutoff for v in verdicts],
+        "ages": [v.list_age and int(v.list_age.total_seconds() * 1000) for v in verdicts],
+    }
+
+
+def _position_arrays(positions: Sequence[Position]) -> dict[str, Sequence[object]]:
+    return {
+        "position_ids": [p.id for p in positions],
+        "position_tickers": [p.ticker for p in positions],
+        "position_states": [p.state for p in positions],
+        "position_entries": [p.entry_signal_id for p in positions],
+        "position_exits": [p.exit_signal_id for p in positions],
+    }

@@ -1,0 +1,176 @@
+"""A delivery: one approved signal on its way to one destination.
+
+QUEUED ──lease──▶ SENDING ──2xx──▶ DELIVERED
+   ▲                 │
+   └─may yet succeed─┤
+                     ├─permanent refusal, or a sell at the end of its life──▶ DEAD
+                     └─a buy at the end of its life──▶ EXPIRED
+HELD, SUPERSEDED and CANCELLED are put by rules and operators.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NewType, TypeAlias
+from uuid import UUID
+
+from domain.signal import Side, SignalId
+
+DeliveryId = NewType("DeliveryId", UUID)
+DestinationId = NewType("DestinationId", UUID)
+
+
+class DeliveryState(StrEnum):
+    QUEUED = "queued"
+    SENDING = "sending"
+    HELD = "held"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self not in {DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.HELD}
+
+
+class Outcome(StrEnum):
+    """What an attempt tells us about the other side.
+
+    NOT_SENT: it never left us. NOT_PROCESSED: the destination said "not now". PERMANENT: it said
+    "never". AMBIGUOUS: it may have acted. WITHHELD: we did not try; not counted as an attempt.
+    """
+
+    DELIVERED = "delivered"
+    NOT_SENT = "not_sent"
+    NOT_PROCESSED = "not_processed"
+    PERMANENT = "permanent"
+    AMBIGUOUS = "ambiguous"
+    WITHHELD = "withheld"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What a forwarder has leased. ``epoch`` fences out whoever held the lease before.
+
+    ``possible_resend`` is True when an earlier attempt may have reached the destination.
+    ``leased_at`` and ``expires_at`` are on the database's clock.
+    """
+
+    id: DeliveryId
+    destination_id: DestinationId
+    signal_id: SignalId
+    ticker: str
+    side: Side
+    epoch: int
+    attempt: int
+    possible_resend: bool
+    body: bytes
+    content_type: str
+    received_at: datetime
+    leased_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """How an attempt ended. ``excerpt`` is the start of the destination's answer, if any."""
+
+    outcome: Outcome
+    status: int | None = None
+    retry_after: timedelta | None = None
+    error: str | None = None
+    excerpt: str | None = None
+    duration: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The destination has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Queue it again, not before ``at``."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """It will not be sent again by itself."""
+
+    state: DeliveryState
+    reason: str
+
+
+Step: TypeAlias = Delivered | Retry | Ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Full jitter below a doubling ceiling: 0.25, 0.5, 1, 2, 4, 8, 8 … seconds, 12 for sells.
+
+    See reference "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+    """
+
+    base: timedelta = timedelta(milliseconds=250)
+    cap_buy: timedelta = timedelta(seconds=8)
+    cap_sell: timedelta = timedelta(seconds=12)
+    floor: timedelta = timedelta(milliseconds=50)
+
+    def delay(self, attempt: int, side: Side, jitter: float) -> timedelta:
+        """The wait after attempt number ``attempt`` (from 1); ``jitter`` in [0, 1)."""
+        cap = self.cap_sell if side is Side.SELL else self.cap_buy
+        ceiling = min(self.base * 2 ** min(attempt - 1, 16), cap)
+        return max(self.floor, ceiling * jitter)
+
+
+def classify(status: int) -> Outcome:
+    """What an HTTP status says about processing (RFC 9110 §15, reference reliability §5.3)."""
+    if 200 <= status < 300:
+        return Outcome.DELIVERED
+    if status in {408, 425, 429, 503}:
+        return Outcome.NOT_PROCESSED
+    return Outcome.AMBIGUOUS if status >= 500 else Outcome.PERMANENT
+
+
+def after_attempt(
+    delivery: Delivery, answer: Answer, policy: RetryPolicy, *, now: datetime, jitter: float
+) -> Step:
+    """The transition out of SENDING. A `Retry-After` is honoured inside the signal's life."""
+    match answer.outcome:
+        case Outcome.DELIVERED:
+            return Delivered()
+        case Outcome.PERMANENT:
+            return Ended(DeliveryState.DEAD, _cause(answer))
+        case Outcome.WITHHELD:
+            return Retry(now)
+        case _:
+            return _again(
+                delivery, answer, now + policy.delay(delivery.attempt, delivery.side, jitter)
+            )
+
+
+def end_of_life(side: Side) -> DeliveryState:
+    """How a delivery ends when its time is over: a lost sell is loud, a late buy is not wanted."""
+    return DeliveryState.DEAD if side is Side.SELL else DeliveryState.EXPIRED
+
+
+LAST_CHANCE = timedelta(seconds=6)
+"""A sell told to wait beyond its life is tried once more this long before its end."""
+
+
+def _again(delivery: Delivery, answer: Answer, due: datetime) -> Step:
+    told = due if answer.retry_after is None else due + answer.retry_after
+    if told < delivery.expires_at:
+        return Retry(told)
+    last = delivery.expires_at - LAST_CHANCE
+    if delivery.side is Side.SELL and due < last:
+        return Retry(last)
+    return Ended(end_of_life(delivery.side), f"expired: {_cause(answer)}")
+
+
+def _cause(answer: Answer) -> str:
+    return f"http {answer.status}" if answer.status else (answer.error or answer.outcome)

@@ -1,0 +1,164 @@
+"""A destination: where approved signals go, and which addresses it may never be."""
+
+import ipaddress
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+from urllib.parse import SplitResult, urlsplit
+
+from domain.delivery import DestinationId
+from domain.rate import TRADERSPOST, Window
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+HTTPS_PORTS = frozenset({443, 8443})
+DEFAULT_WINDOWS = (Window(limit=60, seconds=60),)
+
+NEVER_PUBLIC = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.31.196.0/24",
+        "192.52.193.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "192.175.48.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",
+        "::/8",
+        "64:ff9b::/96",
+        "64:ff9b:1::/48",
+        "100::/64",
+        "2001::/23",
+        "2001:db8::/32",
+        "2002::/16",
+        "3fff::/20",
+        "5f00::/16",
+        "fc00::/7",
+        "fe80::/9",
+        "ff00::/8",
+    )
+)
+"""IANA's special-purpose registries (RFC 6890), with the forms that smuggle an IPv4 address:
+mapped, NAT64 (RFC 6052), 6to4 and Teredo. `ipaddress.is_global` lets several of them through."""
+
+METADATA = tuple(
+    ipaddress.ip_network(text)
+    for text in ("169.254.0.0/16", "fd00:ec2::254/128", "100.100.100.200/32")
+)
+"""Cloud metadata services: refused even when PRIVATE_DESTINATIONS would allow them."""
+
+
+class DestinationState(StrEnum):
+    ENABLED = "enabled"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """``url`` and ``signing_key`` are secrets: logs show ``name``, pages a masked address."""
+
+    id: DestinationId
+    name: str
+    url: str
+    signing_key: bytes
+    windows: tuple[Window, ...]
+    version: int
+
+    def __repr__(self) -> str:
+        return f"Destination({self.name!r}, version={self.version})"
+
+
+class DestinationUrlError(ValueError):
+    """The address cannot be a destination; the message says why and names no part of it."""
+
+
+def check_destination_url(
+    text: str, *, private: Collection[Network] = (), own_hosts: Collection[str] = ()
+) -> str:
+    """Return the address when it may be a destination. Raises DestinationUrlError.
+
+    https on port 443 or 8443. Plain http and other ports only where ``private`` networks are
+    allowed, and then the address reached must lie inside one (checked at connect time).
+    """
+    parts = _split(text)
+    if parts.username is not None or parts.password is not None:
+        raise DestinationUrlError("must not carry a user name or password")
+    if not parts.hostname:
+        raise DestinationUrlError("names no host")
+    if parts.hostname.rstrip(".").lower() in own_hosts:
+        raise DestinationUrlError("is this relay's own address: alerts would go round in circles")
+    if not private and (parts.scheme != "https" or (parts.port or 443) not in HTTPS_PORTS):
+        raise DestinationUrlError(
+            "must be https on port 443 or 8443 (PRIVATE_DESTINATIONS allows others on own networks)"
+        )
+    _check_literal(parts, private)
+    return text.strip()
+
+
+def must_be_private(scheme: str, port: int) -> bool:
+    """Whether a destination is acceptable only inside PRIVATE_DESTINATIONS."""
+    return scheme != "https" or port not in HTTPS_PORTS
+
+
+def is_forbidden(address: Address, *, private: Collection[Network], only_private: bool) -> bool:
+    """Whether a connection to this very address must not be made."""
+    plain = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    address = plain or address
+    if _within(address, METADATA):
+        return True
+    if _within(address, private):
+        return False
+    return only_private or _within(address, NEVER_PUBLIC)
+
+
+def shown(url: str) -> str:
+    """An address for people: the host, and nothing that could be a password (paths often are)."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname}{port}/•••"
+
+
+def default_windows(url: str) -> tuple[Window, ...]:
+    """TradersPost's two windows for its addresses, 60 a minute for any other."""
+    host = (urlsplit(url).hostname or "").lower()
+    ours = host == "traderspost.io" or host.endswith(".traderspost.io")
+    return TRADERSPOST if ours else DEFAULT_WINDOWS
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text.strip())
+        _ = parts.port
+    except ValueError as error:
+        raise DestinationUrlError("is not an address") from error
+    if parts.scheme not in {"http", "https"}:
+        raise DestinationUrlError("must start with https://")
+    return parts
+
+
+def _check_literal(parts: SplitResult, private: Collection[Network]) -> None:
+    try:
+        address = ipaddress.ip_address(parts.hostname or "")
+    except ValueError:
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    only_private = must_be_private(parts.scheme, port)
+    if is_forbidden(address, private=private, only_private=only_private):
+        raise DestinationUrlError("is a private or special address (see PRIVATE_DESTINATIONS)")
+
+
+def _within(address: Address, networks: Collection[Network] | Sequence[Network]) -> bool:
+    return any(address.version == n.version and address in n for n in networks)

@@ -1,0 +1,85 @@
+"""A position: we have forwarded a buy of this ticker and no sell since.
+
+OPENING ──a destination has the buy──▶ OPEN ──an exit is approved──▶ CLOSING
+   └──every delivery ended unsent──▶ VOID           (from OPENING too)   │
+OPEN ◀──the exit ended undelivered───────────────────────────────────────┤
+CLOSED ◀──every destination has the exit─────────────────────────────────┘
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NewType, Self
+from uuid import UUID
+
+from domain.signal import Signal, SignalId
+from domain.ticker import Ticker
+
+PositionId = NewType("PositionId", UUID)
+
+
+class PositionState(StrEnum):
+    """Where a position stands; live ones may be sold, a closing one is being sold."""
+
+    OPENING = "opening"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+    VOID = "void"
+
+    @property
+    def live(self) -> bool:
+        return self in {PositionState.OPENING, PositionState.OPEN}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """``id`` is that of the signal that opened it, or of its own when entered by hand."""
+
+    id: PositionId
+    ticker: Ticker
+    state: PositionState
+    entry_signal_id: SignalId | None
+    exit_signal_id: SignalId | None = None
+
+    @classmethod
+    def opened_by(cls, signal: Signal) -> Self:
+        return cls(
+            id=PositionId(signal.id),
+            ticker=signal.ticker,
+            state=PositionState.OPENING,
+            entry_signal_id=signal.id,
+        )
+
+    def closed_by(self, signal: Signal) -> Self:
+        """An exit of it was approved."""
+        return replace(self, state=PositionState.CLOSING, exit_signal_id=signal.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a signal's deliveries are: any delivered, any possibly sent, all of them ended."""
+
+    any_delivered: bool
+    all_delivered: bool
+    possibly_sent: bool
+    ended: bool
+
+
+def follow(state: PositionState, entry: Progress, exit_: Progress) -> PositionState:
+    """Where the deliveries of its entry and exit put a position. Closed and void stay so.
+
+    A buy whose outcome is unknown counts as held: a sell must stay possible.
+    """
+    match state:
+        case PositionState.OPENING:
+            return _entered(entry)
+        case PositionState.CLOSING if exit_.ended:
+            return PositionState.CLOSED if exit_.all_delivered else _entered(entry)
+        case _:
+            return state
+
+
+def _entered(entry: Progress) -> PositionState:
+    if entry.any_delivered or (entry.ended and entry.possibly_sent):
+        return PositionState.OPEN
+    return PositionState.VOID if entry.ended else PositionState.OPENING

@@ -1,0 +1,62 @@
+"""A signal: one instruction about one ticker, from one source, at one time. Immutable."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+from domain.ticker import Ticker
+
+SignalId = NewType("SignalId", UUID)
+
+
+class Side(StrEnum):
+    """What the sender wants done."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class SignalStatus(StrEnum):
+    """Where a signal stands. It leaves RECEIVED once, and never returns."""
+
+    RECEIVED = "received"
+    INVALID = "invalid"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+    APPROVED = "approved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """What the gate and the forwarder know of a signal.
+
+    ``closes`` is what the sender said: True ends a position, False opens or adds to one, None when
+    the message does not say. ``partial`` marks an exit that leaves part of the position open.
+    ``expires_at`` is the end of its life on the database's clock.
+    """
+
+    id: SignalId
+    seq: int
+    ticker: Ticker
+    side: Side
+    closes: bool | None
+    partial: bool
+    price: Decimal | None
+    received_at: datetime
+    expires_at: datetime
+
+
+def uuid7(now: datetime, entropy: bytes) -> UUID:
+    """Return a UUIDv7: milliseconds since 1970, then chance (RFC 9562, section 5.7).
+
+    ``entropy`` is ten random bytes; the version and variant bits are overwritten in it.
+    """
+    milliseconds = int(now.astimezone(UTC).timestamp() * 1000)
+    chance = int.from_bytes(entropy[:10], "big")
+    value = (milliseconds & (1 << 48) - 1) << 80 | chance
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return UUID(int=value)

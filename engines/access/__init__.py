@@ -1,0 +1,1 @@
+"""Access: who may do what, decided from tokens and sessions."""

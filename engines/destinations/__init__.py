@@ -1,0 +1,1 @@
+"""Destinations: how the relay speaks to addresses other people chose."""

@@ -1,0 +1,85 @@
+"""The gatekeeper: claims undecided signals in order, has them judged, records the verdicts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from database import destinations, universes, verdicts
+from database.pool import Connection, Database
+from database.universes import Current
+from domain.gate import GatePolicy, Judged, SellPolicy, judge_in_order, list_max_age
+from engines.metrics import Metrics
+from engines.worker import AGAIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gatekeeper:
+    """One batch is one transaction: a crash leaves its signals undecided, never half decided.
+
+    Any number of gatekeepers, here and in replicas, share the work ticker by ticker.
+    """
+
+    database: Database
+    metrics: Metrics
+    current: "CurrentList"
+    sell_policy: SellPolicy
+    list_max_age: timedelta | None
+    wake_forwarder: Callable[[], None]
+    wake_others: Callable[[], None]
+    batch: int = 128
+    poll: timedelta | None = timedelta(seconds=1)
+
+    async def step(self) -> timedelta | None:
+        """Decide one batch."""
+        async with self.database.write() as connection:
+            judged = await self._decide(connection)
+        if judged is None:
+            return self.poll
+        self._count(judged)
+        if len(judged.verdicts) >= self.batch:
+            self.wake_others()
+        self.wake_forwarder()
+        return AGAIN
+
+    async def _decide(self, connection: Connection) -> Judged | None:
+        claimed = await verdicts.claim(connection, limit=self.batch)
+        if claimed is None:
+            return None
+        current = await self.current.look(connection)
+        judged = judge_in_order(
+            claimed.signals,
+            universe=current.universe,
+            positions=claimed.positions,
+            policy=await self._policy(connection, current),
+            now=claimed.now,
+        )
+        await verdicts.record(connection, judged)
+        return judged
+
+    async def _policy(self, connection: Connection, current: Current) -> GatePolicy:
+        return GatePolicy(
+            top_n=current.screen.top_n,
+            list_max_age=list_max_age(current.screen.refresh, self.list_max_age),
+            sell_policy=self.sell_policy,
+            has_destination=await destinations.any_enabled(connection),
+        )
+
+    def _count(self, judged: Judged) -> None:
+        for _, verdict in judged.verdicts:
+            self.metrics.verdicts.labels(verdict.status, verdict.reason or "").inc()
+
+
+class CurrentList:
+    """The list in force, read again only when its version moved: a list is large, a look is not."""
+
+    def __init__(self) -> None:
+        self._seen: Current | None = None
+
+    async def look(self, connection: Connection) -> Current:
+        """The active screen and its current universe, as this transaction sees them."""
+        mark = await universes.mark(connection)
+        seen = self._seen
+        if seen is None or seen.key != mark.key:
+            seen = self._seen = await universes.current(connection)
+        universe = seen.universe and replace(seen.universe, confirmed_at=mark.confirmed_at)
+        return replace(seen, universe=universe)

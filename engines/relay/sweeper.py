@@ -1,0 +1,57 @@
+"""The sweeper: ends what is overdue, forgets old dedupe keys, and knows how much waits."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from database import journal, settlements, statistics
+from database.pool import Database
+from engines.clock import Clock
+from engines.metrics import Metrics
+from engines.worker import AGAIN
+
+EVERY = timedelta(seconds=1)
+KEYS_EVERY = timedelta(minutes=1)
+BATCH = 500
+
+
+@dataclass(slots=True)
+class _Memory:
+    backlog: int = 0
+    keys_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweeper:
+    """What nobody waits for, but must happen."""
+
+    database: Database
+    metrics: Metrics
+    clock: Clock
+    _memory: _Memory = field(default_factory=_Memory, init=False)
+
+    @property
+    def backlog(self) -> int:
+        """Signals undecided plus deliveries unfinished, at most a second ago."""
+        return self._memory.backlog
+
+    async def step(self) -> timedelta | None:
+        """One round; again at once while there is more to end."""
+        async with self.database.write() as connection:
+            ended = await settlements.expire(connection, limit=BATCH)
+            waiting = await statistics.backlog(connection)
+        self._memory.backlog = waiting.undecided + waiting.unfinished
+        self.metrics.undecided.set(waiting.undecided)
+        self.metrics.undelivered.set(waiting.unfinished)
+        if await self._forget_keys() or ended >= BATCH:
+            return AGAIN
+        return EVERY
+
+    async def _forget_keys(self) -> int:
+        now, last = self.clock(), self._memory.keys_at
+        if last is not None and now - last < KEYS_EVERY:
+            return 0
+        async with self.database.autocommit() as connection:
+            forgotten = await journal.forget_keys(connection)
+        if not forgotten:
+            self._memory.keys_at = now
+        return forgotten

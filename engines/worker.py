@@ -1,0 +1,90 @@
+"""One loop for every engine: work until there is none, then rest until woken or rested."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from engines.clock import Clock
+
+log = logging.getLogger(__name__)
+
+AGAIN = timedelta(0)
+
+Step: TypeAlias = Callable[[], Awaitable[timedelta | None]]
+"""Do one batch; return how long there is nothing more to do: AGAIN for "there may be more",
+None for "until somebody wakes me"."""
+
+
+@dataclass(slots=True)
+class Health:
+    """What a person wants to know of a worker: is it alive, and what went wrong last."""
+
+    stepped_at: datetime | None = None
+    failed_at: datetime | None = None
+    failure: str | None = None
+    failures_in_row: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Runs ``step`` until stopped. A failing step is reported, waited out, and tried again."""
+
+    name: str
+    step: Step
+    clock: Clock
+    after_failure: timedelta = timedelta(seconds=0.25)
+    health: Health = field(default_factory=Health, init=False)
+    _woken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    def wake(self) -> None:
+        """There may be work: do not finish the rest."""
+        self._woken.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Return only between steps, so that stopping never tears one apart."""
+        while not stop.is_set():
+            self._woken.clear()
+            rest = await self._step_safely()
+            if rest is None or rest > AGAIN:
+                await first_of(stop.wait(), self._woken.wait(), within=rest)
+
+    async def _step_safely(self) -> timedelta | None:
+        try:
+            rest = await self.step()
+        except Exception as error:
+            return self._failed(error)
+        self.health.stepped_at = self.clock()
+        self.health.failures_in_row = 0
+        return rest
+
+    def _failed(self, error: Exception) -> timedelta:
+        health = self.health
+        health.failed_at = self.clock()
+        health.failure = f"{type(error).__name__}: {error}"[:300]
+        health.failures_in_row += 1
+        log.error(
+            "worker.failed",
+            extra={"worker": self.name, "failures_in_row": health.failures_in_row},
+            exc_info=error if health.failures_in_row == 1 else None,
+        )
+        return min(
+            self.after_failure * 2 ** min(health.failures_in_row - 1, 2), timedelta(seconds=1)
+        )
+
+
+async def first_of(*waits: Awaitable[object], within: timedelta | None) -> None:
+    """Return when one of ``waits`` is done or the time is over; the others are cancelled."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(
+            tasks,
+            timeout=within.total_seconds() if within is not None else None,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""What run.py does: environment, embedded PostgreSQL, secrets, serving, the command line."""

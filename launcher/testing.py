@@ -1,0 +1,42 @@
+"""`run.py test`: one throw-away PostgreSQL for the whole run, then pytest."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from launcher.environment import ROOT
+from launcher.postgres import LocalPostgres
+from launcher.postgres_programs import PostgresError
+from launcher.terminal import Refusal, say
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def run_tests(arguments: Sequence[str]) -> int:
+    """Run pytest with ``arguments``, two workers by default; return its exit code."""
+    if not any(map(shutil.which, BROWSERS)):
+        say("No Chromium here: browser tests are skipped (Debian: sudo apt install chromium).")
+    with tempfile.TemporaryDirectory(prefix="tests-") as folder:
+        try:
+            with LocalPostgres(Path(folder), durable=False, say=say) as postgres:
+                return _pytest(arguments, postgres.dsn)
+        except PostgresError as error:
+            raise Refusal(str(error)) from None
+
+
+def _pytest(arguments: Sequence[str], dsn: str) -> int:
+    chosen = any(a.startswith(("-n", "--numprocesses", "--pdb")) for a in arguments)
+    command = [sys.executable, "-m", "pytest", *([] if chosen else ["-n", "2"]), *arguments]
+    environment = os.environ | {"TEST_DATABASE_URL": dsn}
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as pytest:
+        try:
+            return pytest.wait()
+        except KeyboardInterrupt:  # it went to pytest as well, which reports what it had
+            return pytest.wait()
+        except SystemExit:
+            pytest.terminate()
+            raise

@@ -1,0 +1,98 @@
+"""What handlers may ask for. The only place that knows where the parts are kept."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, TypedDict, cast
+
+from fastapi import Depends, Request
+from fastapi.requests import HTTPConnection
+
+from database.pool import Database
+from database.vault import Vault
+from domain.access import Scope
+from domain.signal import Side
+from engines.access.doorkeeper import Doorkeeper
+from engines.clock import Clock, Entropy
+from engines.metrics import Metrics
+from engines.relay.intake import Intake
+from engines.worker import Worker
+from web.errors import ProblemError
+
+SESSION_COOKIES = ("__Host-session", "session")
+"""The first wherever there is https; the second on a loopback address only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The settings that answers depend on. Times are those of design section 3."""
+
+    version: str
+    public_url: str | None
+    open_ingress: bool
+    lifetimes: Mapping[Side, timedelta]
+    dedupe_window: timedelta
+    list_max_age: timedelta | None
+    elite: bool
+    queue_max: int
+
+
+class State(TypedDict):
+    """Built by main's lifespan, carried by Starlette, read only here and in `web.webhook`."""
+
+    intake: Intake
+    doorkeeper: Doorkeeper
+    pages: Database
+    vault: Vault
+    metrics: Metrics
+    workers: Sequence[Worker]
+    backlog: Callable[[], int]
+    wake_keeper: Callable[[], None]
+    rules: Rules
+    clock: Clock
+    entropy: Entropy
+
+
+def state_of(connection: HTTPConnection) -> State:
+    return cast("State", connection.scope["state"])
+
+
+def _state(request: Request) -> State:
+    return state_of(request)
+
+
+Parts = Annotated[State, Depends(_state)]
+
+
+def bearer(connection: HTTPConnection) -> str | None:
+    """The token of an `Authorization: Bearer` header (RFC 6750 §2.1)."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token else None
+
+
+def session_of(connection: HTTPConnection) -> str | None:
+    return next((connection.cookies[n] for n in SESSION_COOKIES if n in connection.cookies), None)
+
+
+async def actor_with(request: Request, scope: Scope, token: str | None = None) -> str:
+    """The name of a caller who may do this, by token or session. Raises ProblemError 401 or 403."""
+    doorkeeper = state_of(request)["doorkeeper"]
+    given = bearer(request) or token
+    if given is None and await doorkeeper.is_signed_in(session_of(request)):
+        return "admin session"
+    grant = doorkeeper.grant(given, scope)
+    if grant is None:
+        raise ProblemError(401, "unauthorized", "A token with the scope of this call is needed.")
+    return grant.name
+
+
+def needs(scope: Scope) -> Callable[[Request], object]:
+    """A dependency that lets only callers with ``scope`` through."""
+
+    async def check(request: Request) -> str:
+        return await actor_with(request, scope)
+
+    return check
+
+
+Reader = Annotated[str, Depends(needs(Scope.READ))]

@@ -1,0 +1,69 @@
+"""Refusals as problem+json (RFC 9457). The only place that turns them into answers."""
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from database.pool import is_unavailable
+
+log = logging.getLogger(__name__)
+
+
+class ProblemError(Exception):
+    """A refusal: HTTP status, a stable code for programs, a sentence for people."""
+
+    def __init__(self, status: int, code: str, detail: str, **more: str) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.more = status, code, detail, more
+
+
+def problem(status: int, code: str, detail: str, **more: str) -> JSONResponse:
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
+    headers = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "5"}}.get(status)
+    return JSONResponse(body | more, status, headers, media_type="application/problem+json")
+
+
+async def _refused(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ProblemError)
+    return problem(error.status, error.code, error.detail, **error.more)
+
+
+async def _http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    return problem(error.status_code, code, str(error.detail))
+
+
+async def _unreadable(_request: Request, error: Exception) -> JSONResponse:
+    """Names the first field and what is wrong with it; never echoes what was sent."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    return problem(400, "invalid_field", f"{field}: {first['msg']}", field=field)
+
+
+async def _failed(_request: Request, error: Exception) -> JSONResponse:
+    if is_unavailable(error):
+        return problem(503, "database_unavailable", "The database does not answer just now.")
+    log.error("request.failed", exc_info=error)
+    return problem(500, "internal_error", "Something went wrong; the log says what.")
+
+
+def install(app: FastAPI) -> None:
+    """Teach an application these answers."""
+    app.add_exception_handler(ProblemError, _refused)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _unreadable)
+    for kind in (OSError, TimeoutError):
+        app.add_exception_handler(kind, _failed)
+    app.add_exception_handler(Exception, _failed)

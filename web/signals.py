@@ -1,0 +1,127 @@
+"""Signals as callers read them: /api/signals, and one with its whole life."""
+
+import base64
+import binascii
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from database import audit
+from database.audit import Facts, Filter, Life
+from database.vault import SealError, Vault
+from domain.body import masked
+from domain.signal import Side, SignalId, SignalStatus
+from domain.why import explain
+from web.dependencies import Parts, Reader
+from web.errors import ProblemError
+
+router = APIRouter(prefix="/api/signals", tags=["signals"])
+
+BARE = ("seq", "judged_at", "universe_version", "rank", "cutoff", "list_age_ms", "status", "shown")
+
+
+def cursor(seq: int) -> str:
+    """An opaque name for "after this one"."""
+    return base64.urlsafe_b64encode(str(seq).encode()).decode().rstrip("=")
+
+
+def before(given: str | None) -> int | None:
+    """What a cursor names. Raises ProblemError 400."""
+    if given is None:
+        return None
+    try:
+        text = base64.urlsafe_b64decode(given + "=" * (-len(given) % 4)).decode("ascii")
+        return min(int(text), 2**63 - 1)
+    except (binascii.Error, ValueError) as error:
+        raise ProblemError(
+            400, "invalid_field", "cursor is not one of ours", field="cursor"
+        ) from error
+
+
+def shown(row: Facts) -> dict[str, Any]:
+    """A signal for callers: the state that matters now, and the decision with its grounds."""
+    plain = {key: value for key, value in row.items() if key not in (*BARE, "body", "body_sealed")}
+    return plain | {
+        "status": row["shown"],
+        "verdict": {
+            "status": row["status"],
+            "at": row["judged_at"],
+            "universe_version": row["universe_version"],
+            "rank": row["rank"],
+            "cutoff": row["cutoff"],
+            "list_age_ms": row["list_age_ms"],
+        },
+        "why": explain(
+            status=row["status"],
+            reason=row["reason"],
+            rank=row["rank"],
+            cutoff=row["cutoff"],
+            age_ms=row["list_age_ms"],
+        ),
+    }
+
+
+def body_shown(signal: Facts, vault: Vault) -> str:
+    """The body as received, with the values of secrets masked."""
+    try:
+        body = vault.open(signal["body"]) if signal["body_sealed"] else signal["body"]
+    except SealError:
+        return "(sealed with another ENCRYPTION_KEY)"
+    return masked(body)
+
+
+def life_shown(life: Life, vault: Vault) -> dict[str, Any]:
+    """A signal with its events, its deliveries and their attempts."""
+    attempts: dict[UUID, list[Facts]] = {}
+    for attempt in life.attempts:
+        plain = {key: value for key, value in attempt.items() if key != "delivery_id"}
+        attempts.setdefault(attempt["delivery_id"], []).append(plain)
+    return shown(life.signal) | {
+        "body": body_shown(life.signal, vault),
+        "events": life.events,
+        "deliveries": [
+            {**delivery, "attempts": attempts.get(delivery["id"], [])}
+            for delivery in life.deliveries
+        ],
+    }
+
+
+@router.get("")
+async def list_signals(  # noqa: PLR0913  one parameter per filter
+    parts: Parts,
+    _actor: Reader,
+    *,
+    ticker: Annotated[str | None, Query(max_length=40)] = None,
+    side: Side | None = None,
+    status: SignalStatus | None = None,
+    reason: Annotated[str | None, Query(max_length=40)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor_: Annotated[str | None, Query(alias="cursor", max_length=40)] = None,
+) -> dict[str, Any]:
+    """Signals of a filter, newest first; `next` is the cursor of the following page."""
+    wanted = Filter(
+        ticker=ticker.strip().upper() if ticker else None,
+        side=side,
+        status=status,
+        reason=reason,
+        before=before(cursor_),
+        limit=limit + 1,
+    )
+    async with parts["pages"].read() as connection:
+        rows = await audit.page(connection, wanted)
+    more = len(rows) > limit
+    return {
+        "items": [shown(row) for row in rows[:limit]],
+        "next": cursor(rows[limit - 1]["seq"]) if more else None,
+    }
+
+
+@router.get("/{id}")
+async def read_signal(id: UUID, parts: Parts, _actor: Reader) -> dict[str, Any]:
+    """One signal's whole life: what came, what was decided and why, every attempt."""
+    async with parts["pages"].read() as connection:
+        life = await audit.life(connection, SignalId(id))
+    if life is None:
+        raise ProblemError(404, "no_such_signal", "There is no signal with this id.")
+    return life_shown(life, parts["vault"])

@@ -1,0 +1,207 @@
+"""What each template is given: one frozen dataclass a template, and words made for people."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from database.audit import Facts
+from database.statistics import Backlog, Count, Standing
+from database.universes import Current, LastFetch
+from domain.universe import Trust
+from domain.why import explain
+
+NOTHING = "\N{EN DASH}"
+"""Stands where there is nothing to show."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginView:
+    """templates/login.html."""
+
+    refused: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time: in words for reading, in UTC for hovering and for the browser's own zone."""
+
+    at: datetime
+    words: str
+
+    @property
+    def iso(self) -> str:
+        return self.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedTicker:
+    rank: int
+    ticker: str
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListView:
+    trust: str
+    age: str
+    outcome: str
+    detail: str
+    next_try: str
+    version: int | None
+    total: int | None
+    top_n: int
+    url: str
+    tickers: Sequence[RankedTicker]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalRow:
+    id: str
+    received: Moment
+    ticker: str
+    side: str
+    price: str
+    state: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationRow:
+    name: str
+    url: str
+    state: str
+    waiting: int
+    budget: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverviewView:
+    """templates/overview.html and templates/partials/overview.html."""
+
+    sentence: str
+    tone: str
+    problems: Sequence[str]
+    counts: Mapping[str, int]
+    reasons: Sequence[Count]
+    list: ListView
+    destinations: Sequence[DestinationRow]
+    positions: Mapping[str, int]
+    signals: Sequence[SignalRow]
+    webhook: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    at: Moment
+    since_first: str
+    event: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalView:
+    """templates/signal.html."""
+
+    row: SignalRow
+    facts: Mapping[str, str]
+    steps: Sequence[Step]
+    attempts: Sequence[Mapping[str, str]]
+    body: str
+    version: str
+
+
+def duration(span: timedelta | None) -> str:
+    """A span in words: "14 s", "3 min", "2 h"."""
+    if span is None:
+        return NOTHING
+    seconds = max(0, span.total_seconds())
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def moment(at: datetime, now: datetime) -> Moment:
+    return Moment(at, f"{duration(now - at)} ago")
+
+
+def list_view(current: Current, last: LastFetch | None, trust: Trust) -> ListView:
+    universe = current.universe
+    return ListView(
+        trust=trust,
+        age=duration(last.now - universe.confirmed_at) if universe and last else NOTHING,
+        outcome=last.outcome if last else "not fetched yet",
+        detail=last.detail if last else "",
+        next_try=duration(last.next_at - last.now) if last else NOTHING,
+        version=universe.version if universe else None,
+        total=universe.total if universe else None,
+        top_n=current.screen.top_n,
+        url=current.screen.url,
+        tickers=[
+            RankedTicker(rank=rank, ticker=ticker, counts=rank <= current.screen.top_n)
+            for rank, ticker in enumerate(universe.tickers if universe else (), start=1)
+        ],
+    )
+
+
+def signal_row(row: Facts, now: datetime) -> SignalRow:
+    return SignalRow(
+        id=str(row["id"]),
+        received=moment(row["received_at"], now),
+        ticker=row["ticker"] or NOTHING,
+        side=row["side"] or NOTHING,
+        price=row["price_text"] or NOTHING,
+        state=row["shown"],
+        why=explain(
+            status=row["status"],
+            reason=row["reason"],
+            rank=row["rank"],
+            cutoff=row["cutoff"],
+            age_ms=row["list_age_ms"],
+        ),
+    )
+
+
+def destination_row(standing: Standing) -> DestinationRow:
+    windows = [w for w in standing.windows.split(",") if w]
+    spent = [
+        f"{used} of {limit} in {span}"
+        for used, (limit, _, span) in zip(
+            standing.used, (w.partition("/") for w in windows), strict=False
+        )
+    ]
+    return DestinationRow(
+        name=standing.name,
+        url=standing.url_shown,
+        state=standing.state,
+        waiting=standing.waiting,
+        budget=", ".join(spent) or "no limit",
+    )
+
+
+def summary(view: ListView, backlog: Backlog, destinations: Sequence[Standing]) -> tuple[str, str]:
+    """One sentence of state, and its tone: good, warn or bad."""
+    waiting = backlog.unfinished
+    tail = f"{waiting} {'delivery' if waiting == 1 else 'deliveries'} waiting."
+    if view.trust == Trust.FRESH:
+        listed = f"List fresh, {view.age} old."
+    elif view.trust == Trust.STALE:
+        listed = f"List stale, {view.age} old: buys are rejected, sells go out."
+    else:
+        listed = "No list yet: buys are rejected, sells go out."
+    if not any(d.state == "enabled" for d in destinations):
+        return f"Not forwarding: no destination is set up. {listed}", "bad"
+    return f"Forwarding. {listed} {tail}", "good" if view.trust == Trust.FRESH else "warn"
+
+
+def problems(view: ListView, destinations: Sequence[Standing], sick: Sequence[str]) -> list[str]:
+    """What is wrong, each with what mends it."""
+    found = [f"{words}. The log says why." for words in sick]
+    if not destinations:
+        found.append("No destination: set DEST_WEBHOOK_URL in .env and start again.")
+    if view.trust != Trust.FRESH:
+        found.append(
+            f"The last look at Finviz: {view.outcome}. {view.detail} Next try in {view.next_try}."
+        )
+    return found
