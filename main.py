@@ -114,8 +114,10 @@ async def _open(
 ) -> House:
     """Connect, migrate, and put the first screen and destination in place."""
 
-    def pool(size: int, patience: float) -> Database:
-        database = Database.connect(url, pool=size, patience=timedelta(seconds=patience))
+    def pool(size: int, patience: float, *, ask_first: bool = False) -> Database:
+        database = Database.connect(
+            url, pool=size, patience=timedelta(seconds=patience), ask_first=ask_first
+        )
         stack.push_async_callback(database.close)
         return database
 
@@ -123,7 +125,7 @@ async def _open(
         settings=settings,
         intake=pool(2, 2),
         engines=pool(min(settings.worker_concurrency, 8) + 4, 10),
-        pages=pool(4, 5),
+        pages=pool(4, 5, ask_first=True),
         vault=Vault.from_key(settings.encryption_key.get_secret_value()),
         metrics=Metrics(),
     )

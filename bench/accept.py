@@ -24,7 +24,7 @@ def run(rounds: int = 3, seconds: float = 5.0) -> dict[str, float]:
             ratios.append(durable.accepted_per_second / plain.accepted_per_second)
             costs.append(cpu)
             print(
-                f"  round {number}: bare {plain.accepted_per_second:,.0f}/s ({plain_cpu:.0f} µs CPU), "
+                f"  round {number}: bare {plain.accepted_per_second:,.0f}/s ({plain_cpu:.0f} µs), "
                 f"durable {durable.accepted_per_second:,.0f}/s ({cpu:.0f} µs CPU, "
                 f"p99 {durable.percentile(0.99) * 1000:.1f} ms), ratio {ratios[-1]:.2f}, "
                 f"answers {durable.statuses}"

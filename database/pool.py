@@ -42,12 +42,18 @@ class Database:
 
     @classmethod
     def connect(
-        cls, url: str, *, pool: int = 5, patience: timedelta = timedelta(seconds=2)
+        cls,
+        url: str,
+        *,
+        pool: int = 5,
+        patience: timedelta = timedelta(seconds=2),
+        ask_first: bool = False,
     ) -> Self:
         """Open a pool of at most ``pool`` connections; no query may take longer than ``patience``.
 
         `synchronous_commit` is set on each connection, because a server default of `off` would
-        lose acknowledged alerts in a crash.
+        lose acknowledged alerts in a crash. ``ask_first`` tries a connection before it is handed
+        out, so that no reader meets one that died meanwhile; a writer in a hurry does without.
         """
         seconds = patience.total_seconds()
         engine = create_async_engine(
@@ -56,6 +62,7 @@ class Database:
             max_overflow=0,
             pool_timeout=1,
             pool_use_lifo=True,
+            pool_pre_ping=ask_first,
             connect_args={
                 "timeout": seconds,
                 "command_timeout": seconds,

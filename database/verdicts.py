@@ -35,6 +35,7 @@ CLAIM = text("""
         LIMIT :limit
     ) AS waiting
     ORDER BY waiting.seq
+    LIMIT :limit
 """)
 
 HELD = text("""
@@ -119,7 +120,10 @@ class Claimed:
 
 
 async def claim(connection: Connection, *, limit: int) -> Claimed | None:
-    """Take the undecided signals of up to ``limit`` tickers until this transaction ends."""
+    """Take at most ``limit`` undecided signals until this transaction ends.
+
+    Of every ticker taken they are its earliest ones.
+    """
     rows = (await connection.execute(CLAIM, {"limit": limit})).all()
     if not rows:
         return None

@@ -42,8 +42,8 @@ class SessionPolicy:
 
 
 def digest(token: str) -> bytes:
-    """SHA-256 of a token: what is kept and compared instead of it."""
-    return hashlib.sha256(token.encode()).digest()
+    """SHA-256 of a token: what is kept and compared instead of it. JSON may hold lone surrogates."""
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
 
 
 def grant_of(token: str, grants: Iterable[Grant]) -> Grant | None:

@@ -37,6 +37,10 @@ _BARE = {
     "=": re.compile(_SCHEME + r"[^\s&;\"\\]*+", re.IGNORECASE),
     ":": re.compile(_SCHEME + r"[^\s&;,}\]\"\\]*+", re.IGNORECASE),
 }
+_SECRET_HINTS = (
+    *("key", "secret", "token", "pass", "auth", "pin", "pwd", "credential", "bearer", "cookie"),
+    *("jwt", "pointer", "\\u", "%"),
+)
 _HARMLESS = frozenset({"", "null", "true", "false"})
 
 
@@ -181,7 +185,11 @@ def has_secrets(parsed: Parsed | Invalid) -> bool:
 
     What could not be read may hold anything: True.
     """
-    return isinstance(parsed, Invalid) or next(_secrets(parsed.text), None) is not None
+    if isinstance(parsed, Invalid):
+        return True
+    lower = parsed.text.lower()
+    suspect = any(hint in lower for hint in _SECRET_HINTS)
+    return suspect and next(_secrets(parsed.text), None) is not None
 
 
 def masked(body: bytes, limit: int = 4096) -> str:

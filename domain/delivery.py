@@ -145,7 +145,7 @@ def after_attempt(
             return Delivered()
         case Outcome.PERMANENT:
             return Ended(DeliveryState.DEAD, _cause(answer))
-        case Outcome.WITHHELD:
+        case Outcome.WITHHELD if now < delivery.expires_at:
             return Retry(now)
         case _:
             return _again(

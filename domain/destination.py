@@ -1,6 +1,7 @@
 """A destination: where approved signals go, and which addresses it may never be."""
 
 import ipaddress
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -100,7 +101,7 @@ def check_destination_url(
         raise DestinationUrlError("names no host")
     if parts.hostname.rstrip(".").lower() in own_hosts:
         raise DestinationUrlError("is this relay's own address: alerts would go round in circles")
-    if not private and (parts.scheme != "https" or (parts.port or 443) not in HTTPS_PORTS):
+    if not private and must_be_private(parts.scheme, port_of(parts)):
         raise DestinationUrlError(
             "must be https on port 443 or 8443 (PRIVATE_DESTINATIONS allows others on own networks)"
         )
@@ -138,9 +139,18 @@ def default_windows(url: str) -> tuple[Window, ...]:
     return TRADERSPOST if ours else DEFAULT_WINDOWS
 
 
+def port_of(parts: SplitResult) -> int:
+    """The port an http or https address leads to."""
+    default = 443 if parts.scheme == "https" else 80
+    return default if parts.port is None else parts.port
+
+
 def _split(text: str) -> SplitResult:
+    text = text.strip()
+    if not re.fullmatch(r"[!-~]+", text) or "\\" in text:
+        raise DestinationUrlError("has a blank or a sign in it that no address has")
     try:
-        parts = urlsplit(text.strip())
+        parts = urlsplit(text)
         _ = parts.port
     except ValueError as error:
         raise DestinationUrlError("is not an address") from error
@@ -154,8 +164,7 @@ def _check_literal(parts: SplitResult, private: Collection[Network]) -> None:
         address = ipaddress.ip_address(parts.hostname or "")
     except ValueError:
         return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    only_private = must_be_private(parts.scheme, port)
+    only_private = must_be_private(parts.scheme, port_of(parts))
     if is_forbidden(address, private=private, only_private=only_private):
         raise DestinationUrlError("is a private or special address (see PRIVATE_DESTINATIONS)")
 

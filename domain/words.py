@@ -223,7 +223,8 @@ def _against(side: Side) -> Held:
 
 def _is_part(fields: Mapping[str, Any]) -> bool:
     """Whether an amount is a share below 100 % ("33%", or a percentage by its name or type)."""
-    of_position = canonical(_text(fields.get("quantitytype"))) == "percentofposition"
+    units = (_canonical_word(fields.get(name)) for name in ("quantitytype", "currencytype"))
+    of_position = any(unit in ("percentofposition", "positionpercent") for unit in units)
     amounts = [(_text(fields.get(name)), of_position) for name in _AMOUNT_NAMES]
     amounts += [(_text(fields.get(name)), True) for name in _PERCENT_NAMES]
     shares = [(_PERCENT.fullmatch(text.strip()), share) for text, share in amounts if text]

@@ -53,14 +53,17 @@ def _webhook(settings: Settings, new: Mapping[str, str]) -> str:
     return f"{root}/{new.get('WEBHOOK_TOKEN', MASKED)}"
 
 
+UNSEEN = {"ENCRYPTION_KEY": "(in that file: without a copy of it sealed values are lost)"}
+
+
 def made(folder: Path, new: Mapping[str, str]) -> list[str]:
-    """Return the one showing of secrets that were made just now."""
+    """Return the one showing of secrets that were made just now; nobody ever types the key."""
     if not new:
         return []
     width = max(map(len, new))
     return [
         f"Made just now, kept in {folder / FILE}, not shown again:",
-        *(f"  {name:<{width}}  {value}" for name, value in new.items()),
+        *(f"  {name:<{width}}  {UNSEEN.get(name, value)}" for name, value in new.items()),
     ]
 
 

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 
 LONGEST, LONGEST_TRACE = 512, 8_000  # characters of one value; of one exception, its end
 HIDDEN = "•••"
-QUIET = ("httpx", "httpcore", "uvicorn", "asyncio", "watchfiles")
+QUIET = ("alembic", "asyncio", "httpcore", "httpx", "uvicorn", "watchfiles")
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 ADDRESSES = re.compile(r"""([?&](?:auth|token|key)=|/webhook/in/)[^&\s"'\\?]+""", re.IGNORECASE)
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")

@@ -190,12 +190,11 @@ def _entry(
     alert = reading if isinstance(reading, Alert) else None
     sealed = alert is None or has_secrets(parsed)
     vault, rules = state["vault"], state["rules"]
-    explicit = posted.idempotency_key or (alert and (_names_one(alert.alert_id) or alert.sent_at))
     return Entry(
         id=SignalId(uuid7(state["clock"](), state["entropy"](10))),
         source="webhook",
         key=_key(posted, body),
-        window=LONG_WINDOW if explicit else rules.dedupe_window,
+        window=LONG_WINDOW if _is_named(posted, alert) else rules.dedupe_window,
         lifetime=rules.lifetimes[alert.side] if alert else timedelta(0),
         content_type=_content_type(posted, parsed),
         body=vault.seal(body) if sealed else body,
@@ -229,13 +228,15 @@ def _key(posted: Posted, body: bytes) -> bytes:
     return hashlib.sha256(b"webhook\0" + basis).digest()
 
 
-def _names_one(alert_id: str | None) -> bool:
-    """Whether an id can be meant for one alert only.
+def _is_named(posted: Posted, alert: Alert | None) -> bool:
+    """Whether the same bytes mean the same alert for a day, not just for a moment.
 
-    A strategy's name for its order (`Long 1`) comes back every day: to fold its repeats for a day
-    would lose a sell.
+    So they do with the sender's key or send time. An id in the body does for a buy only: templates
+    hold fixed ids, and a sell folded for a day would be a sell lost.
     """
-    return alert_id is not None and len(alert_id) >= 8 and any(c.isdigit() for c in alert_id)
+    if posted.idempotency_key or alert is None:
+        return posted.idempotency_key is not None
+    return alert.sent_at is not None or (alert.alert_id is not None and alert.side is Side.BUY)
 
 
 def _content_type(posted: Posted, parsed: Parsed | Invalid) -> str:

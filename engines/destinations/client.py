@@ -13,7 +13,7 @@ import httpcore
 import httpx
 
 from domain.delivery import Answer, Outcome, classify
-from domain.destination import Network, is_forbidden, must_be_private
+from domain.destination import Network, is_forbidden, must_be_private, port_of
 
 ANSWER_CAP = 65_536
 EXCERPT = 2_048
@@ -138,8 +138,7 @@ def _transport(
     url: str, private: Collection[Network], connections: int
 ) -> httpx.AsyncHTTPTransport:
     parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    only_private = must_be_private(parts.scheme, port)
+    only_private = must_be_private(parts.scheme, port_of(parts))
     transport = httpx.AsyncHTTPTransport(trust_env=False)
     # httpx has no public place for a network backend; its pool is an httpcore pool, which has one.
     transport._pool = httpcore.AsyncConnectionPool(  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

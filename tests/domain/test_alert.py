@@ -13,38 +13,18 @@ from domain.signal import Side
 from domain.ticker import normalise
 
 CORPUS = Path(__file__).parents[3] / "shared" / "fixtures" / "tradingview"
-CASES = json.loads((CORPUS / "cases.json").read_text()) if CORPUS.exists() else []
+CASES: list[dict[str, Any]] = (
+    json.loads((CORPUS / "cases.json").read_text()) if CORPUS.exists() else []
+)
 FORM = "application/x-www-form-urlencoded"
 
-words = st.sampled_from(
-    [
-        "buy",
-        "sell",
-        "exit",
-        "long",
-        "short",
-        "flat",
-        "AAPL",
-        "NYSE:BRK.B",
-        "33%",
-        "0",
-        "-5",
-        "{{x}}",
-    ]
+WORDS = "buy sell exit long short flat AAPL NYSE:BRK.B 33% 0 -5 2026-03-17T17:30:00Z {{x}}"
+NAMES = (
+    "ticker symbol action side type sentiment market_position prev_market_position position_size"
+    " price time timenow strategy order data message size id"
 )
-names = st.sampled_from(
-    ["ticker", "symbol", "action", "side", "type", "sentiment", "market_position", "price", "time"]
-    + [
-        "prev_market_position",
-        "position_size",
-        "strategy",
-        "message",
-        "size",
-        "id",
-        "order",
-        "data",
-    ]
-)
+words = st.sampled_from(WORDS.split())
+names = st.sampled_from(NAMES.split())
 values = st.recursive(
     words | st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: (

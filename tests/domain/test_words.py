@@ -93,8 +93,10 @@ LONG, SHORT, FLAT = "long", "short", "flat"
         ({"market_position": "short"}, "sell", False, False),
         (
             {
-                **{"market_position": LONG, "market_position_size": 5},
-                **{"prev_market_position": LONG, "prev_market_position_size": 10},
+                "market_position": LONG,
+                "market_position_size": 5,
+                "prev_market_position": LONG,
+                "prev_market_position_size": 10,
             },
             *("sell", True, True),
         ),
@@ -108,6 +110,10 @@ LONG, SHORT, FLAT = "long", "short", "flat"
         ({"action": "sell", "qty": "50%", "sentiment": "short"}, "sell", False, False),
         (
             {"action": "exit", "quantityType": "percent_of_position", "quantity": 40},
+            *("sell", True, True),
+        ),
+        (
+            {"action": "exit", "order": {"amount": "40", "currency_type": "position_percent"}},
             *("sell", True, True),
         ),
         ({"action": "reduce"}, "sell", True, True),

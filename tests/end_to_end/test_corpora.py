@@ -116,10 +116,11 @@ def change(stage: World, url: str) -> None:
 def look(stage: World, name: str, entry: dict[str, Any], url: str) -> None:
     """Let Finviz answer with this page from now on, and wait until it was looked at."""
     side = PAGES / f"{name.rpartition('.')[0]}.headers.json"
-    said: dict[str, str] = {}
+    said: dict[str, str | None] = {}
     if side.exists():
         said = json.loads(side.read_text()).get("headers", {})
-    kept = {k.lower(): v for k, v in said.items() if k.lower() in {"cf-mitigated", "retry-after"}}
+    names = {"cf-mitigated", "retry-after"}
+    kept = {k.lower(): v for k, v in said.items() if v and k.lower() in names}
     reply = Reply(
         entry.get("status", 200),
         (PAGES / name).read_bytes(),

@@ -1,0 +1,332 @@
+"""What the documents say is so: settings, words, routes, links, and snippets that are run."""
+
+import itertools
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from pydantic_core import PydanticUndefined
+from starlette.types import Message
+
+from config import Settings
+from domain.access import Scope
+from domain.alert import Alert, InvalidCode, read
+from domain.delivery import DeliveryState, Outcome
+from domain.destination import DestinationState
+from domain.gate import Reason
+from domain.position import PositionState
+from domain.screen import EXAMPLE_URL, Screen
+from domain.signal import Side, SignalStatus
+from domain.signature import key_of, sign
+from domain.universe import FetchOutcome, Trust
+from engines.universe import config_file
+from web.app import create_app
+from web.dependencies import State
+from web.webhook import PATH
+
+ROOT = Path(__file__).parents[2]
+ENV_EXAMPLE = ROOT / ".env.example"
+API = ROOT / "docs" / "api.md"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=str)
+UNREAD = "── Not read by this version"
+NOT_SETTINGS = {"POSTGRES_PASSWORD", "PUBLISH"}
+"""Read by docker-compose.yml."""
+MADE_ON_FIRST_START = {"webhook_token", "finviz_update_token", "admin_token", "encryption_key"} | {
+    "dest_webhook_signing_secret"
+}
+SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def assignments(text: str) -> dict[str, str]:
+    """Every `#NAME=value` line; explanations have a blank after the number sign."""
+    return dict(re.findall(r"^#([A-Z][A-Z0-9_]*)=(.*)$", text, re.MULTILINE))
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return [code for name, code in FENCE.findall(path.read_text()) if name == language]
+
+
+# ── Settings ────────────────────────────────────────────────────────────────────────────────
+
+
+def example() -> tuple[dict[str, str], dict[str, str]]:
+    """What .env.example shows as read, and as not read yet."""
+    read_now, marker, later = ENV_EXAMPLE.read_text().partition(UNREAD)
+    assert marker
+    return assignments(read_now), assignments(later)
+
+
+def test_every_setting_is_in_the_example_and_nothing_else() -> None:
+    shown, later = example()
+    fields = {name.upper() for name in Settings.model_fields}
+    assert shown.keys() - NOT_SETTINGS == fields
+    assert not later.keys() & fields
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_the_example_shows_the_default(name: str) -> None:
+    default: Any = Settings.model_fields[name].default
+    text = example()[0][name.upper()]
+    if default is PydanticUndefined:
+        assert name in MADE_ON_FIRST_START
+        assert not text
+    elif default is None or default == ():
+        assert not text
+    elif isinstance(default, bool):
+        assert text == str(default).lower()
+    elif isinstance(default, int | float):
+        assert float(text) == default
+    else:
+        assert text == str(default)
+
+
+def test_the_example_as_a_whole_changes_nothing() -> None:
+    lines = ENV_EXAMPLE.read_text().splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == []
+
+
+def test_the_example_explains_before_it_shows() -> None:
+    lines = ENV_EXAMPLE.read_text().splitlines()
+    for before, line in itertools.pairwise(lines):
+        if re.match(r"#[A-Z]", line):
+            assert before.startswith("#"), line
+
+
+# ── Words ───────────────────────────────────────────────────────────────────────────────────
+
+ENUMS: tuple[type[StrEnum], ...] = (
+    Side,
+    SignalStatus,
+    DeliveryState,
+    Outcome,
+    PositionState,
+    DestinationState,
+    Trust,
+    FetchOutcome,
+    Reason,
+    InvalidCode,
+    Scope,
+)
+
+
+@pytest.mark.parametrize(
+    "word", [(kind.__name__, member.value) for kind in ENUMS for member in kind], ids="-".join
+)
+def test_every_word_stands_in_the_glossary(word: tuple[str, str]) -> None:
+    assert f"`{word[1]}`" in (ROOT / "docs" / "glossary.md").read_text()
+
+
+def test_every_fetch_outcome_is_explained() -> None:
+    text = (ROOT / "docs" / "finviz.md").read_text()
+    assert [word for word in FetchOutcome if f"| `{word}` |" not in text] == []
+
+
+def test_every_audit_event_stands_in_the_glossary() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    known = set(re.findall(r"`([a-z]+\.[a-z]+)`", text))
+    nouns = "signal|delivery|position|screen|destination|universe|session"
+    statements = "".join(path.read_text() for path in (ROOT / "database").glob("*.py"))
+    written = set(re.findall(rf"'((?:{nouns})\.[a-z]+)'", statements))
+    assert written
+    assert written <= known
+    assert {f"signal.{status}" for status in SignalStatus} <= known
+    assert {f"position.{state}" for state in PositionState} <= known
+
+
+# ── Routes ──────────────────────────────────────────────────────────────────────────────────
+
+
+async def application() -> FastAPI:
+    """The application as the server starts it, its parts left out."""
+    seen: list[FastAPI] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[State]:
+        seen.append(app)
+        yield cast("State", {})
+
+    kinds = ("lifespan.startup", "lifespan.shutdown")
+    messages: Iterator[Message] = iter([{"type": kind} for kind in kinds])
+
+    async def receive() -> Message:
+        return next(messages)
+
+    async def send(message: Message) -> None:
+        assert message["type"] in {"lifespan.startup.complete", "lifespan.shutdown.complete"}
+
+    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+    await create_app(lifespan, "0")(scope, receive, send)
+    return seen[0]
+
+
+async def routes() -> list[str]:
+    """Every method and path that the application answers; mounted folders and HEAD left out."""
+    app = await application()
+    found = [
+        f"{method} {route.path}"
+        for route in iter_route_contexts(app.routes)
+        for method in sorted(route.methods or ())
+        if method != "HEAD"
+    ]
+    return [*found, f"POST {PATH}", f"POST {PATH}/{{token}}"]
+
+
+async def test_every_route_is_described() -> None:
+    text = API.read_text()
+    wanted = await routes()
+    assert "GET /health/ready" in wanted
+    assert [route for route in wanted if f"`{route}`" not in text] == []
+
+
+async def test_no_route_is_described_that_is_not_there() -> None:
+    described = re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`]*)`", API.read_text())
+    there = {*await routes(), "GET /static/…"}
+    assert described
+    assert [route for route in described if route not in there] == []
+
+
+# ── Links and addresses ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    targets = [target for target in LINK.findall(path.read_text()) if "://" not in target]
+    missing = [t for t in targets if not (path.parent / t.partition("#")[0]).exists()]
+    assert [target for target in missing if not target.endswith(".png")] == []
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, ENV_EXAMPLE], ids=named)
+def test_no_path_of_somebodys_machine(path: Path) -> None:
+    """An absolute path in a document is one of ours over HTTP, or one of another server's."""
+    http = {"webhook", "admin", "api", "finviz", "health", "status", "metrics", "openapi.json"}
+    allowed = http | {"static", "screener", "screener.ashx"}
+    firsts = re.findall(r"(?<![\w.:/<>})\]$…-])/([a-z][\w.-]*)", path.read_text())
+    assert [first for first in firsts if first not in allowed] == []
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, ENV_EXAMPLE], ids=named)
+def test_documents_are_text_for_people(path: Path) -> None:
+    text = path.read_text()
+    assert text.endswith("\n")
+    assert [line for line in text.splitlines() if line != line.rstrip()] == []
+    assert not re.search(r"\b(?:TODO|FIXME|TBD|XXX)\b", text)
+
+
+# ── Snippets ────────────────────────────────────────────────────────────────────────────────
+
+
+def signed(body: bytes, at: int = 1_900_000_000) -> dict[str, str]:
+    id = "01a1fc1f-537e-78ef-a699-c5d9b4210879"
+    return {
+        "webhook-id": id,
+        "webhook-timestamp": str(at),
+        "webhook-signature": sign(key_of(SECRET), id=id, timestamp=at, body=body),
+    }
+
+
+def cases() -> dict[str, tuple[Mapping[str, str], bytes, int, bool]]:
+    """Headers, body, the receiver's clock, and whether it must be accepted."""
+    body = '{"ticker":"BRK-B","n":"ä"}'.encode()
+    good, at = signed(body), 1_900_000_000
+    other = {**good, "webhook-id": "01a1fc1f-537e-78ef-a699-c5d9b4210870"}
+    rotated = {**good, "webhook-signature": f"v1,AAAA {good['webhook-signature']}"}
+    return {
+        "good": (good, body, at + 10, True),
+        "second of two signatures": (rotated, body, at, True),
+        "another body": (good, body + b" ", at, False),
+        "another id": (other, body, at, False),
+        "too old": (good, body, at + 301, False),
+        "from the future": (good, body, at - 301, False),
+        "no signature": ({**good, "webhook-signature": ""}, body, at, False),
+        "no headers": ({}, body, at, False),
+        "no number": ({**good, "webhook-timestamp": "now"}, body, at, False),
+    }
+
+
+@pytest.mark.parametrize("case", cases())
+def test_the_python_snippet_verifies_our_signatures(case: str) -> None:
+    (snippet,) = blocks(ROOT / "docs" / "signatures.md", "python")
+    space: dict[str, object] = {}
+    exec(compile(snippet, "signatures.md", "exec"), space)  # the snippet is what is tested
+    verify = cast("Callable[..., bool]", space["verify"])
+    headers, body, now, accepted = cases()[case]
+    assert verify(SECRET, headers, body, now) is accepted
+
+
+def test_the_javascript_snippet_verifies_our_signatures(tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node here: the JavaScript snippet of docs/signatures.md is not run")
+    (snippet,) = blocks(ROOT / "docs" / "signatures.md", "javascript")
+    (tmp_path / "verify.js").write_text(snippet)
+    given = [[dict(headers), body.decode(), now] for headers, body, now, _ in cases().values()]
+    script = (
+        "const { verify } = require('./verify.js');"
+        f"const cases = {json.dumps(given)};"
+        f"const answers = cases.map(([h, b, now]) => verify('{SECRET}', h, Buffer.from(b), now));"
+        "console.log(JSON.stringify(answers));"
+    )
+    done = subprocess.run(
+        [node, "-e", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert json.loads(done.stdout) == [accepted for _, _, _, accepted in cases().values()]
+
+
+FILLED = {
+    "ticker": "BRK.B",
+    "exchange": "NYSE_DLY",
+    "strategy.order.action": "buy",
+    "strategy.market_position": "long",
+    "strategy.order.price": "471.20",
+    "close": "471.20",
+    "timenow": "2026-11-20T15:04:05Z",
+}
+
+
+def test_the_messages_of_the_readme_are_read_as_meant() -> None:
+    messages = [block for block in blocks(ROOT / "README.md", "json") if "{{" in block]
+    assert len(messages) == 2
+    for message in messages:
+        alert = read(re.sub(r"\{\{(.+?)\}\}", lambda found: FILLED[found[1]], message).encode())
+        assert isinstance(alert, Alert)
+        assert (alert.ticker, alert.side, alert.exchange) == ("BRK-B", Side.BUY, "NYSE")
+        assert (alert.price_text, alert.sent_at is not None) == ("471.20", True)
+
+
+def test_the_example_configuration_is_read(tmp_path: Path) -> None:
+    (given,) = [block for block in blocks(ROOT / "README.md", "json") if "finviz.com" in block]
+    file = tmp_path / "finviz_config.json"
+    file.write_text(given)
+    other = Screen(url=EXAMPLE_URL, top_n=1, refresh=timedelta(seconds=1))
+    screen = config_file.read(file, other)
+    assert (screen.top_n, screen.refresh.total_seconds()) == (15, 180)
+    assert "o=-change" in screen.url
+
+
+@pytest.mark.parametrize("path", [p for p in DOCUMENTS if blocks(p, "json")], ids=named)
+def test_json_in_documents_is_json(path: Path) -> None:
+    for block in blocks(path, "json"):
+        json.loads(block)
+
+
+def test_alerts_in_curl_examples_are_read() -> None:
+    text = "".join(path.read_text() for path in DOCUMENTS)
+    bodies = [body for body in re.findall(r"-d '(\{[^']*\})'", text) if "ticker" in body]
+    assert len(bodies) >= 2
+    assert all(isinstance(read(body.encode()), Alert) for body in bodies)

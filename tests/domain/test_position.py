@@ -1,0 +1,88 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.position import PositionState, Progress, follow
+
+
+def progress(
+    *, any_delivered: bool = False, all_delivered: bool = False, sent: bool = False, ended: bool
+) -> Progress:
+    return Progress(
+        any_delivered=any_delivered,
+        all_delivered=all_delivered,
+        possibly_sent=sent or any_delivered,
+        ended=ended,
+    )
+
+
+WAITING = progress(ended=False)
+SOME = progress(any_delivered=True, ended=False)
+DONE = progress(any_delivered=True, all_delivered=True, ended=True)
+PART = progress(any_delivered=True, ended=True)
+UNSENT = progress(ended=True)
+UNKNOWN = progress(sent=True, ended=True)
+ON_ITS_WAY = progress(sent=True, ended=False)
+
+S = PositionState
+
+
+@pytest.mark.parametrize(
+    ("state", "entry", "exit_", "becomes"),
+    [
+        (S.OPENING, WAITING, WAITING, S.OPENING),
+        (S.OPENING, ON_ITS_WAY, WAITING, S.OPENING),
+        (S.OPENING, SOME, WAITING, S.OPEN),
+        (S.OPENING, DONE, WAITING, S.OPEN),
+        (S.OPENING, PART, WAITING, S.OPEN),
+        (S.OPENING, UNSENT, WAITING, S.VOID),
+        (S.OPENING, UNKNOWN, WAITING, S.OPEN),
+        (S.CLOSING, DONE, WAITING, S.CLOSING),
+        (S.CLOSING, DONE, ON_ITS_WAY, S.CLOSING),
+        (S.CLOSING, DONE, SOME, S.CLOSING),
+        (S.CLOSING, DONE, DONE, S.CLOSED),
+        (S.CLOSING, DONE, PART, S.OPEN),
+        (S.CLOSING, DONE, UNSENT, S.OPEN),
+        (S.CLOSING, DONE, UNKNOWN, S.OPEN),
+        (S.CLOSING, UNSENT, UNSENT, S.VOID),
+        (S.CLOSING, UNSENT, WAITING, S.CLOSING),
+        (S.CLOSING, WAITING, UNSENT, S.OPENING),
+        (S.CLOSING, UNKNOWN, UNSENT, S.OPEN),
+        (S.OPEN, UNSENT, DONE, S.OPEN),
+        (S.CLOSED, DONE, UNSENT, S.CLOSED),
+        (S.VOID, DONE, DONE, S.VOID),
+    ],
+)
+def test_a_position_follows_its_deliveries(
+    state: PositionState, entry: Progress, exit_: Progress, becomes: PositionState
+) -> None:
+    assert follow(state, entry, exit_) is becomes
+
+
+progresses = st.sampled_from([WAITING, SOME, DONE, PART, UNSENT, UNKNOWN, ON_ITS_WAY])
+
+
+@given(st.sampled_from(PositionState), progresses, progresses)
+def test_following_settles_at_once_for_what_has_ended(
+    state: PositionState, entry: Progress, exit_: Progress
+) -> None:
+    once = follow(state, entry, exit_)
+    assert once.live or follow(once, entry, exit_) is once
+
+
+@given(progresses, progresses)
+def test_what_a_destination_may_hold_is_never_void_and_never_closed_without_its_exit(
+    entry: Progress, exit_: Progress
+) -> None:
+    for state in (PositionState.OPENING, PositionState.CLOSING):
+        becomes = follow(state, entry, exit_)
+        if entry.possibly_sent:
+            assert becomes is not PositionState.VOID
+        assert becomes is not PositionState.CLOSED or exit_.all_delivered
+
+
+def test_live_is_what_a_sell_may_sell() -> None:
+    assert [state for state in PositionState if state.live] == [
+        PositionState.OPENING,
+        PositionState.OPEN,
+    ]

@@ -1,0 +1,26 @@
+"""One application for each module: its tests share it, and keep to tickers of their own."""
+
+from collections.abc import AsyncGenerator, Iterator
+from itertools import count
+
+import pytest
+import pytest_asyncio
+
+from tests.web.stage import TOP_N, Relay, cloned, relay
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(template: str) -> AsyncGenerator[Relay]:
+    async with cloned(template) as url, relay(url) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def numbers() -> Iterator[int]:
+    return count()
+
+
+@pytest.fixture
+def listed(shared: Relay, numbers: Iterator[int]) -> str:
+    """A ticker of the list that no other test of the module uses."""
+    return shared.finviz.market[next(numbers) % TOP_N].ticker
