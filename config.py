@@ -5,6 +5,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -44,7 +45,15 @@ def _windows(value: str) -> str:
     return value
 
 
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
+        raise ValueError("should be a scheme and a host, such as https://relay.example.com")
+    return value.rstrip("/")
+
+
 Token: TypeAlias = Annotated[SecretStr, AfterValidator(_strong)]
+Origin: TypeAlias = Annotated[str, AfterValidator(_origin)]
 Networks: TypeAlias = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_comma_list)]
 OptionalSeconds: TypeAlias = Annotated[float, Field(ge=1, le=86_400)] | None
 
@@ -60,7 +69,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65_535)
-    public_url: str | None = None
+    public_url: Origin | None = None
     trusted_proxies: Networks = ()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     shutdown_grace_sec: float = Field(10, ge=0, le=300)
@@ -89,7 +98,7 @@ class Settings(BaseSettings):
     finviz_refresh_sec: OptionalSeconds = None
     finviz_use_elite: bool = False
     finviz_auth_token: SecretStr | None = None
-    finviz_base_url: str | None = None
+    finviz_base_url: Origin | None = None
     finviz_config_file: Path = Path("finviz_config.json")
     finviz_user_agent: str | None = None
     list_max_age_sec: OptionalSeconds = None
@@ -171,6 +180,10 @@ def _bounds(constraint: object) -> list[str]:
 
 
 def _check_together(settings: Settings) -> None:
+    if settings.finviz_use_elite != (settings.finviz_auth_token is not None):
+        raise SettingsError(
+            "FINVIZ_USE_ELITE and FINVIZ_AUTH_TOKEN go together: Elite is read by its export token"
+        )
     if settings.allow_unauthenticated_ingress and not _is_loopback(settings.host):
         raise SettingsError(
             "ALLOW_UNAUTHENTICATED_INGRESS: true is accepted only with a loopback HOST "

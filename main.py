@@ -224,12 +224,11 @@ class Bell:
         self._workers.setdefault(worker.name.split()[0], []).append(worker)
         return worker
 
-    def rings(self, name: str, *, others: bool = False) -> Callable[[], None]:
-        """What wakes the first worker of a name, or all the others of it."""
+    def rings(self, name: str, place: int = 0) -> Callable[[], None]:
+        """What wakes the worker of this name at this place; nobody when there is none."""
 
         def ring() -> None:
-            workers = self._workers.get(name, [])
-            for worker in workers[1:] if others else workers[:1]:
+            for worker in self._workers.get(name, [])[place : place + 1]:
                 worker.wake()
 
         return ring
@@ -245,7 +244,7 @@ def _intake(house: House, bell: Bell) -> Intake:
 
 
 def _gatekeepers(house: House, bell: Bell) -> list[Worker]:
-    """The first looks for work; the others sleep until there is more than one can do."""
+    """The first looks for work; whoever finds more than he can do wakes the next."""
     settings, current = house.settings, CurrentList()
 
     def gatekeeper(number: int) -> Worker:
@@ -257,7 +256,7 @@ def _gatekeepers(house: House, bell: Bell) -> list[Worker]:
             sell_policy=SellPolicy(settings.sell_policy),
             list_max_age=timedelta(seconds=max_age) if max_age else None,
             wake_forwarder=bell.rings("forwarder"),
-            wake_others=bell.rings("gatekeeper", others=True),
+            wake_another=bell.rings("gatekeeper", number),
             poll=timedelta(seconds=1) if number == 1 else None,
         ).step
         return Worker(f"gatekeeper {number}", step, utc_now)
@@ -339,7 +338,7 @@ def _rules(settings: Settings) -> Rules:
     max_age = settings.list_max_age_sec
     return Rules(
         version=VERSION,
-        public_url=settings.public_url and settings.public_url.rstrip("/"),
+        public_url=settings.public_url,
         open_ingress=settings.allow_unauthenticated_ingress,
         lifetimes={
             Side.BUY: timedelta(seconds=settings.buy_ttl_sec),

@@ -76,6 +76,7 @@ NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 ARRAYS = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in COLUMNS.items())
 
 # The lock makes `seq` the order of commits, also over replicas; it is held for this one statement.
+# A commit repeated because its answer was lost keeps its key, however short the window was.
 # A send time more than five seconds ahead of our clock is the sender's clock's fault: ignored.
 APPEND = text(f"""
     WITH turn AS MATERIALIZED (
@@ -94,6 +95,7 @@ APPEND = text(f"""
         ON CONFLICT (key) DO UPDATE
             SET signal_id = excluded.signal_id, expires_at = excluded.expires_at
             WHERE known.expires_at <= (SELECT at FROM clock)
+              AND known.signal_id <> excluded.signal_id
         RETURNING signal_id
     ), journaled AS (
         INSERT INTO signals (
@@ -144,7 +146,7 @@ FOLD = text("""
 FORGET_KEYS = text("""
     DELETE FROM dedupe_keys WHERE key IN (
         SELECT key FROM dedupe_keys
-        WHERE expires_at < clock_timestamp() - interval '1 minute' LIMIT 5000)
+        WHERE expires_at < statement_timestamp() - interval '1 minute' LIMIT 5000)
 """)
 
 

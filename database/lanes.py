@@ -12,6 +12,8 @@ from domain.delivery import Delivery, DeliveryId, DestinationId
 from domain.rate import Room, Used, Window
 from domain.signal import Side, SignalId
 
+# `statement_timestamp()` does not move within a statement, so that an index can be searched by it.
+
 # The row lock makes one window of all replicas: who holds it counts and claims, the others wait.
 HOLD = text("""
     SELECT version, greatest(hold_until - clock_timestamp(), interval '0') AS pause
@@ -26,7 +28,7 @@ USED = text("""
            min(attempts.started_at) + period.span - clock_timestamp() AS frees_in
     FROM unnest(CAST(:spans AS interval[])) WITH ORDINALITY AS period (span, place)
     LEFT JOIN attempts ON attempts.destination_id = :destination
-                      AND attempts.started_at > clock_timestamp() - period.span
+                      AND attempts.started_at > statement_timestamp() - period.span
     GROUP BY period.place, period.span
     ORDER BY period.place
 """)
@@ -34,9 +36,11 @@ USED = text("""
 _HEADS = """
     SELECT id, seq FROM deliveries AS head
     WHERE destination_id = :destination AND side = '{side}' AND finished_at IS NULL
-      AND (state = 'queued' AND due_at <= clock_timestamp()
-           OR state = 'sending' AND lease_until < clock_timestamp())
-      AND expires_at > clock_timestamp()
+      AND (state = 'queued' AND due_at <= statement_timestamp()
+           OR state = 'sending' AND lease_until < statement_timestamp())
+      AND expires_at > statement_timestamp()
+      AND (CAST(:left AS interval) IS NULL
+           OR expires_at <= statement_timestamp() + CAST(:left AS interval))
       AND NOT EXISTS (
           SELECT FROM deliveries AS earlier
           WHERE earlier.destination_id = head.destination_id AND earlier.ticker = head.ticker
@@ -60,7 +64,7 @@ LEASE = text(f"""
             lease_until = clock_timestamp() + CAST(:lasting AS interval)
         FROM chosen
         WHERE deliveries.id = chosen.id
-          AND (state = 'queued' OR state = 'sending' AND lease_until < clock_timestamp())
+          AND (state = 'queued' OR state = 'sending' AND lease_until < statement_timestamp())
         RETURNING deliveries.*, clock_timestamp() AS leased_at
     ), attempt AS (
         INSERT INTO attempts (delivery_id, epoch, destination_id, side, number, possible_resend,
@@ -82,7 +86,7 @@ LEASE = text(f"""
 
 NEXT_DUE = text("""
     SELECT min(due_at) - clock_timestamp() FROM deliveries
-    WHERE destination_id = :destination AND finished_at IS NULL AND due_at > clock_timestamp()
+    WHERE destination_id = :destination AND finished_at IS NULL AND due_at > statement_timestamp()
 """)
 
 HOLD_BACK = text("""
@@ -93,6 +97,10 @@ HOLD_BACK = text("""
 
 GRACE = timedelta(milliseconds=500)
 """A leased delivery is written within this time or not at all; windows are counted wider by it."""
+
+
+LONGEST_HOLD = timedelta(hours=1)
+"""A destination that asks for more may be wrong, and nobody would be sent anything meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +136,26 @@ async def usage(
 
 
 async def lease(
-    connection: Connection, vault: Vault, destination: DestinationId, room: Room, lasting: timedelta
+    connection: Connection,
+    vault: Vault,
+    destination: DestinationId,
+    room: Room,
+    lasting: timedelta,
+    left: timedelta | None = None,
 ) -> list[Delivery]:
-    """Take the heads of due lanes for ``lasting``, sells first, as far as there is room."""
+    """Take the heads of due lanes for ``lasting``, sells first, as far as there is room.
+
+    ``left`` takes only those that have no more than this of their life left.
+    """
     rows = await connection.execute(
         LEASE,
-        {"destination": destination, "total": room.total, "buys": room.buys, "lasting": lasting},
+        {
+            "destination": destination,
+            "total": room.total,
+            "buys": room.buys,
+            "lasting": lasting,
+            "left": left,
+        },
     )
     return [
         Delivery(
@@ -162,5 +184,6 @@ async def next_due(connection: Connection, destination: DestinationId) -> timede
 
 
 async def hold_back(connection: Connection, destination: DestinationId, wait: timedelta) -> None:
-    """Send this destination nothing for ``wait``: it asked us to."""
-    await connection.execute(HOLD_BACK, {"destination": destination, "wait": wait})
+    """Send this destination nothing for ``wait``: it asked us to. Believed up to LONGEST_HOLD."""
+    wish = min(wait, LONGEST_HOLD)
+    await connection.execute(HOLD_BACK, {"destination": destination, "wait": wish})

@@ -1,6 +1,5 @@
 """Transactions. Whoever opens one owns its commit; every query function borrows its connection."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ Connection = NewType("Connection", ReadConnection)
 UNAVAILABLE = (
     OSError,
     TimeoutError,
-    asyncio.TimeoutError,
     InterfaceError,
     OperationalError,
     PoolTimeoutError,

@@ -19,8 +19,9 @@ from domain.delivery import (
 )
 
 # What an ended or answered delivery does to the position its signal opened or closed:
-# `domain.position.follow`, for the deliveries in `settled`. A position that would come alive again
-# beside a newer live one of its ticker is closed instead: the newer one stands for both.
+# `domain.position.follow`, for the deliveries in `settled`. Where a position comes alive again beside
+# another live one of its ticker, one stands for both and the other is closed: the one a destination
+# has before one that is still on its way there, and may yet be void.
 _POSITIONS_FOLLOW = """
     touched AS (
         SELECT positions.* FROM positions
@@ -50,16 +51,22 @@ _POSITIONS_FOLLOW = """
         FROM touched
         LEFT JOIN progress AS entering ON entering.signal_id = touched.entry_signal_id
         LEFT JOIN progress AS leaving ON leaving.signal_id = touched.exit_signal_id
+    ), live AS (
+        SELECT id, ticker, opened_at, state, becomes FROM followed
+        UNION ALL
+        SELECT id, ticker, opened_at, state, state FROM positions
+        WHERE state IN ('opening', 'open') AND ticker IN (SELECT ticker FROM touched)
+          AND id NOT IN (SELECT id FROM touched)
+    ), standing AS (
+        SELECT DISTINCT ON (ticker) ticker, id FROM live
+        WHERE becomes IN ('opening', 'open') AND ticker IN (
+            SELECT ticker FROM live WHERE state = 'closing' AND becomes IN ('opening', 'open'))
+        ORDER BY ticker, becomes = 'open' DESC, opened_at DESC, id DESC
     ), single AS (
-        SELECT followed.*,
-               CASE WHEN becomes IN ('opening', 'open') AND state = 'closing' AND (
-                        row_number() OVER (PARTITION BY ticker ORDER BY opened_at DESC, id DESC) > 1
-                        OR EXISTS (
-                            SELECT FROM positions AS other
-                            WHERE other.ticker = followed.ticker AND other.id <> followed.id
-                              AND other.state IN ('opening', 'open')))
-                    THEN 'closed' ELSE becomes END AS settles
-        FROM followed
+        SELECT live.id, live.state,
+               CASE WHEN becomes IN ('opening', 'open') AND standing.id <> live.id THEN 'closed'
+                    ELSE becomes END AS settles
+        FROM live LEFT JOIN standing ON standing.ticker = live.ticker
     ), moved AS (
         UPDATE positions SET state = single.settles, updated_at = clock_timestamp()
         FROM single
@@ -76,12 +83,11 @@ _POSITION_EVENTS = """
     FROM moved
 """
 
-# Positions are locked first, in order, so that two deliveries of one signal settled at once see
-# one another's end, and never deadlock.
+# All unfinished positions of the tickers are locked first, in the order in which a judge locks
+# them, so that what is settled at once for one ticker sees one another's end, and never deadlocks.
 LOCK_POSITIONS = text("""
     SELECT FROM positions
-    WHERE entry_signal_id = ANY(CAST(:signals AS uuid[]))
-       OR exit_signal_id = ANY(CAST(:signals AS uuid[]))
+    WHERE ticker = ANY(CAST(:tickers AS text[])) AND state IN ('opening', 'open', 'closing')
     ORDER BY id FOR UPDATE
 """)
 
@@ -131,21 +137,25 @@ SETTLE = text(f"""
     SELECT id FROM settled
 """)
 
-OVERDUE = text("""
-    SELECT id, signal_id FROM deliveries
-    WHERE finished_at IS NULL AND expires_at <= clock_timestamp()
-      AND (state = 'queued' OR state = 'sending' AND lease_until < clock_timestamp())
-    ORDER BY seq LIMIT :limit
-    FOR UPDATE SKIP LOCKED
-""")
+_OVERDUE = """
+    finished_at IS NULL AND expires_at <= statement_timestamp()
+    AND (state = 'queued' OR state = 'sending' AND lease_until < statement_timestamp())
+"""
 
+OVERDUE = text(f"SELECT id, ticker FROM deliveries WHERE {_OVERDUE} ORDER BY seq LIMIT :limit")
+
+# Positions before deliveries, as in a settlement; a delivery somebody works on is left to him.
 EXPIRE = text(f"""
-    WITH settled AS (
+    WITH overdue AS MATERIALIZED (
+        SELECT id AS overdue_id FROM deliveries
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND {_OVERDUE}
+        ORDER BY seq FOR UPDATE SKIP LOCKED
+    ), settled AS (
         UPDATE deliveries
         SET state = CASE WHEN side = 'sell' THEN 'dead' ELSE 'expired' END,
             possibly_sent = possibly_sent OR state = 'sending',
             reason = 'expired', lease_until = NULL, finished_at = clock_timestamp()
-        WHERE id = ANY(CAST(:ids AS uuid[])) AND finished_at IS NULL
+        FROM overdue WHERE id = overdue_id
         RETURNING id, signal_id, state, possibly_sent, attempts, clock_timestamp() AS at
     ), {_POSITIONS_FOLLOW}, told AS (
         INSERT INTO events (at, event, signal_id, delivery_id, position_id, detail)
@@ -172,9 +182,7 @@ class Settlement:
 
 async def settle(connection: Connection, settlements: Sequence[Settlement]) -> set[DeliveryId]:
     """Record how attempts ended; return those whose lease we still held."""
-    await connection.execute(
-        LOCK_POSITIONS, {"signals": [s.delivery.signal_id for s in settlements]}
-    )
+    await connection.execute(LOCK_POSITIONS, {"tickers": [s.delivery.ticker for s in settlements]})
     changes = [_change(s.step) for s in settlements]
     rows = await connection.execute(
         SETTLE,
@@ -199,7 +207,7 @@ async def expire(connection: Connection, *, limit: int) -> int:
     rows = (await connection.execute(OVERDUE, {"limit": limit})).all()
     if not rows:
         return 0
-    await connection.execute(LOCK_POSITIONS, {"signals": [row.signal_id for row in rows]})
+    await connection.execute(LOCK_POSITIONS, {"tickers": [row.ticker for row in rows]})
     ended = await connection.execute(EXPIRE, {"ids": [row.id for row in rows]})
     return len(ended.all())
 

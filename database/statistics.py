@@ -11,17 +11,15 @@ from database.pool import ReadConnection
 BACKLOG = text("""
     SELECT (SELECT count(*) FROM signals WHERE status = 'received') AS undecided,
            (SELECT count(*) FROM deliveries WHERE finished_at IS NULL) AS unfinished,
-           (SELECT clock_timestamp() - min(received_at)
-            FROM signals WHERE status = 'received') AS undecided_for,
+           (SELECT clock_timestamp() - received_at
+            FROM signals WHERE status = 'received' ORDER BY seq LIMIT 1) AS undecided_for,
            (SELECT clock_timestamp() - min(queued_at)
             FROM deliveries WHERE finished_at IS NULL) AS unfinished_for
 """)
 
 RECENT = text("""
     SELECT status, reason, count(*) AS signals FROM signals
-    WHERE seq >= coalesce((
-        SELECT seq FROM signals WHERE received_at >= clock_timestamp() - interval '24 hours'
-        ORDER BY received_at LIMIT 1), 9223372036854775807)
+    WHERE received_at >= statement_timestamp() - interval '24 hours'
     GROUP BY status, reason ORDER BY status, signals DESC
 """)
 
@@ -33,7 +31,7 @@ STANDING = text("""
                 SELECT place, (
                     SELECT count(*) FROM attempts
                     WHERE attempts.destination_id = destinations.id
-                      AND started_at > clock_timestamp() - make_interval(
+                      AND started_at > statement_timestamp() - make_interval(
                           secs => CAST(split_part(rtrim(span, 's'), '/', 2) AS integer))) AS used
                 FROM unnest(string_to_array(nullif(windows, ''), ','))
                      WITH ORDINALITY AS period (span, place)) AS spent

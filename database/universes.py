@@ -8,8 +8,8 @@ from typing import TypeAlias
 from sqlalchemy import text
 
 from database.pool import Connection, ReadConnection
-from database.screens import Kept, ScreenId, active
-from domain.screen import Screen
+from database.screens import Kept, ScreenId
+from domain.screen import Screen, ScreenUrl
 from domain.ticker import Ticker
 from domain.universe import FetchOutcome, Universe
 
@@ -31,8 +31,11 @@ MARK = text(f"""
     {_IN_FORCE}
 """)
 
+# Screen and list in one statement: read apart, a change between them would pair the old screen
+# with the new list.
 CURRENT = text(f"""
-    SELECT universe.version, universe.tickers, universe.total, universe.fetched_at,
+    SELECT screens.id, screens.version AS screen_version, screens.url, top_n, refresh_sec,
+           universe.version, universe.tickers, universe.total, universe.fetched_at,
            universe.confirmed_at
     {_IN_FORCE}
 """)
@@ -145,10 +148,9 @@ async def mark(connection: ReadConnection) -> Mark:
 
 async def current(connection: ReadConnection) -> Current:
     """The list in force with all its ranks."""
-    kept, seen = await active(connection), await mark(connection)
-    if kept is None:
+    row = (await connection.execute(CURRENT)).one_or_none()
+    if row is None:
         raise NoScreenError
-    row = (await connection.execute(CURRENT)).one()
     universe = None
     if row.version is not None:
         universe = Universe(
@@ -158,7 +160,10 @@ async def current(connection: ReadConnection) -> Current:
             fetched_at=row.fetched_at,
             confirmed_at=row.confirmed_at,
         )
-    return Current(seen.key, kept.screen, universe)
+    screen = Screen(
+        url=ScreenUrl(row.url), top_n=row.top_n, refresh=timedelta(seconds=row.refresh_sec)
+    )
+    return Current((row.id, row.screen_version, row.version), screen, universe)
 
 
 async def last_fetch(connection: ReadConnection) -> LastFetch | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
@@ -80,7 +80,8 @@ RECORD = text("""
             CAST(:position_ids AS uuid[]), CAST(:position_tickers AS text[]),
             CAST(:position_states AS text[]), CAST(:position_entries AS uuid[]),
             CAST(:position_exits AS uuid[])
-        ) AS position
+        ) AS position (id, ticker, state, entry_id, exit_id)
+        WHERE coalesce(exit_id, entry_id) IN (SELECT id FROM judged)
         ON CONFLICT (id) DO UPDATE
             SET state = excluded.state, exit_signal_id = excluded.exit_signal_id,
                 updated_at = excluded.updated_at
@@ -179,8 +180,12 @@ def _verdict_arrays(judged: Judged) -> dict[str, Sequence[object]]:
         "versions": [v.universe_version for v in verdicts],
         "ranks": [v.rank for v in verdicts],
         "cutoffs": [v.cutoff for v in verdicts],
-        "ages": [v.list_age and int(v.list_age.total_seconds() * 1000) for v in verdicts],
+        "ages": [_milliseconds(v.list_age) for v in verdicts],
     }
+
+
+def _milliseconds(age: timedelta | None) -> int | None:
+    return None if age is None else int(age.total_seconds() * 1000)
 
 
 def _position_arrays(positions: Sequence[Position]) -> dict[str, Sequence[object]]:

@@ -42,7 +42,7 @@ class SessionPolicy:
 
 
 def digest(token: str) -> bytes:
-    """SHA-256 of a token: what is kept and compared instead of it. JSON may hold lone surrogates."""
+    """SHA-256 of a token, also of one from JSON with lone surrogates: kept instead of it."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
 
 

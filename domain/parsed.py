@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -13,6 +14,7 @@ DEEPEST = 32
 MOST_KEYS = 200
 JSON_BLANKS = " \t\r\n"
 
+_COMMON = 48
 _ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 
 # Names whose value decides what is bought or sold, in the form `canonical` gives.
@@ -137,6 +139,12 @@ class InvalidError(Exception):
 
 def canonical(name: str) -> str:
     """Return a name without letter case, blanks and signs: order_action and orderAction are one."""
+    return _canonical(name) if len(name) <= _COMMON else _canonical.__wrapped__(name)
+
+
+@lru_cache(maxsize=2_048)
+def _canonical(name: str) -> str:
+    # The same few names come with every alert; only short ones are remembered.
     lower = name.lower()
     if lower.isalnum() and lower.isascii():
         return lower

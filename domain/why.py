@@ -21,7 +21,13 @@ REASONS = {
 
 
 def explain(
-    *, status: str, reason: str | None, rank: int | None, cutoff: int | None, age_ms: int | None
+    *,
+    status: str,
+    reason: str | None,
+    rank: int | None,
+    cutoff: int | None,
+    age_ms: int | None,
+    side: str | None = None,
 ) -> str:
     """A sentence or two a trader understands."""
     match status:
@@ -29,6 +35,8 @@ def explain(
             return "Waiting for its verdict."
         case "invalid":
             return f"It could not be read as a signal ({reason})."
+        case "approved" if side == "sell":
+            return "Approved: an exit needs no place in the list."
         case "approved":
             return " ".join(filter(None, ("Approved.", _place(rank, cutoff), _age(age_ms))))
         case _:

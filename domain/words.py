@@ -225,8 +225,8 @@ def _is_part(fields: Mapping[str, Any]) -> bool:
     """Whether an amount is a share below 100 % ("33%", or a percentage by its name or type)."""
     units = (_canonical_word(fields.get(name)) for name in ("quantitytype", "currencytype"))
     of_position = any(unit in ("percentofposition", "positionpercent") for unit in units)
-    amounts = [(_text(fields.get(name)), of_position) for name in _AMOUNT_NAMES]
-    amounts += [(_text(fields.get(name)), True) for name in _PERCENT_NAMES]
+    amounts = [(_text(fields[name]), of_position) for name in _AMOUNT_NAMES if name in fields]
+    amounts += [(_text(fields[name]), True) for name in _PERCENT_NAMES if name in fields]
     shares = [(_PERCENT.fullmatch(text.strip()), share) for text, share in amounts if text]
     return any(m and (share or m[2]) and 0 < Decimal(m[1]) < 100 for m, share in shares)
 
@@ -243,13 +243,13 @@ def _flagged(fields: Mapping[str, Any]) -> Intent | None:
 def _after(fields: Mapping[str, Any]) -> Held | None:
     """The position after the order: by its name, else by the sign of its size."""
     after = _first(fields, AFTER_NAMES)
-    if after is None and _position(fields.get("marketpositionsize")) is Held.FLAT:
+    if after is None and _first(fields, ("marketpositionsize",)) is Held.FLAT:
         return Held.FLAT
     return after
 
 
 def _first(fields: Mapping[str, Any], names: Iterable[str]) -> Held | None:
-    positions = (_position(fields.get(name)) for name in names)
+    positions = (_position(fields[name]) for name in names if name in fields)
     return next((held for held in positions if held is not None), None)
 
 
@@ -268,7 +268,7 @@ def _position(value: object) -> Held | None:
 def _refuse_placeholders(fields: Mapping[str, Any]) -> None:
     """Refuse a buy whose position words arrived unfilled: it may be one that covers a short."""
     names = (*AFTER_NAMES, *BEFORE_NAMES)
-    if any(PLACEHOLDER.search(_text(fields.get(name))) for name in names):
+    if any(PLACEHOLDER.search(_text(fields[name])) for name in names if name in fields):
         raise InvalidError(InvalidCode.UNRESOLVED_PLACEHOLDER)
 
 

@@ -74,12 +74,20 @@ class Play:
         """An alert every second or two, for as long as the demo runs."""
         transport = httpx.ASGITransport(_with_state(self.relay, state))
         async with httpx.AsyncClient(transport=transport, base_url="http://demo") as client:
+            await self._first_look()
             while True:
                 listed = [listing.ticker for listing in self.finviz.market[: self.top]]
                 await client.post(f"/webhook/in/{self.token}", content=self.stream.next(listed))
                 if self.stream.number % 5 == 0:
                     self.finviz.market[:] = moved(self.finviz.market, self.stream.number)
                 await asyncio.sleep(self.chance.uniform(0.3, 2 * self.pause - 0.3))
+
+    async def _first_look(self) -> None:
+        """Wait until the relay has asked for the list, and a moment for it to be read."""
+        looked = asyncio.Event()
+        self.finviz.before = lambda _: looked.set()
+        await looked.wait()
+        await asyncio.sleep(0.5)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from database.migrate import migrate
 from database.pool import Database
 from database.vault import Vault
+from tests.database.rows import Rows
 
 SERVER = os.environ.get("TEST_DATABASE_URL", "").replace("+asyncpg", "")  # noqa: TID251  the one setting tests have
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
@@ -78,3 +79,8 @@ async def database(template: str) -> AsyncGenerator[Database]:
     yield database
     await database.close()
     await _server(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def rows(database: Database, vault: Vault) -> Rows:
+    return Rows(database, vault)

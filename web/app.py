@@ -16,6 +16,8 @@ from web.security import SecurityHeaders
 from web.webhook import Webhook
 
 STATIC = Path(__file__).parents[1] / "static"
+MOST_BYTES = 65_536
+"""Of any request body; nobody's is held in memory beyond it, with or without a token."""
 
 
 def create_app(
@@ -29,6 +31,7 @@ def create_app(
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        max_body_size=MOST_BYTES,
     )
     errors.install(app)
     for module in (health, lists, signals, admin, login):

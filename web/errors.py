@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from database.pool import is_unavailable
+from database.pool import UNAVAILABLE, is_unavailable
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +41,16 @@ async def _refused(_request: Request, error: Exception) -> JSONResponse:
 async def _http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    return problem(error.status_code, code, str(error.detail))
+    answer = problem(error.status_code, code, str(error.detail))
+    answer.headers.update(error.headers or {})  # a 405 must say what is allowed (RFC 9110 §15.5.6)
+    return answer
 
 
 async def _unreadable(_request: Request, error: Exception) -> JSONResponse:
     """Names the first field and what is wrong with it; never echoes what was sent."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    field = ".".join(str(part) for part in first["loc"][1:])[:64] or "body"
     return problem(400, "invalid_field", f"{field}: {first['msg']}", field=field)
 
 
@@ -64,6 +66,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ProblemError, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _unreadable)
-    for kind in (OSError, TimeoutError):
+    for kind in UNAVAILABLE:
         app.add_exception_handler(kind, _failed)
     app.add_exception_handler(Exception, _failed)

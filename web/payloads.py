@@ -23,7 +23,7 @@ class ScreenIn(BaseModel):
 
     url: str | None = Field(None, max_length=2_000)
     top_n: int | None = Field(None, strict=True)
-    refresh: float | None = Field(None, strict=True)
+    refresh: float | None = Field(None, strict=True, allow_inf_nan=False)
     token: str | None = Field(None, max_length=512)
 
     def applied_to(self, screen: Screen) -> Screen:

@@ -12,6 +12,7 @@ from database.audit import Facts, Filter, Life
 from database.vault import SealError, Vault
 from domain.body import masked
 from domain.signal import Side, SignalId, SignalStatus
+from domain.ticker import Ticker, normalise
 from domain.why import explain
 from web.dependencies import Parts, Reader
 from web.errors import ProblemError
@@ -32,11 +33,19 @@ def before(given: str | None) -> int | None:
         return None
     try:
         text = base64.urlsafe_b64decode(given + "=" * (-len(given) % 4)).decode("ascii")
-        return min(int(text), 2**63 - 1)
-    except (binascii.Error, ValueError) as error:
-        raise ProblemError(
-            400, "invalid_field", "cursor is not one of ours", field="cursor"
-        ) from error
+    except (binascii.Error, ValueError):
+        text = ""
+    if not text.isdecimal():
+        raise ProblemError(400, "invalid_field", "cursor is not one of ours", field="cursor")
+    return min(int(text), 2**63 - 1)
+
+
+def named(ticker: str | None) -> Ticker | None:
+    """A ticker in the one spelling it is stored in. Raises ProblemError 400."""
+    try:
+        return normalise(ticker) if ticker else None
+    except ValueError as error:
+        raise ProblemError(400, "invalid_field", f"ticker: {error}", field="ticker") from None
 
 
 def shown(row: Facts) -> dict[str, Any]:
@@ -58,6 +67,7 @@ def shown(row: Facts) -> dict[str, Any]:
             rank=row["rank"],
             cutoff=row["cutoff"],
             age_ms=row["list_age_ms"],
+            side=row["side"],
         ),
     }
 
@@ -95,16 +105,16 @@ async def list_signals(  # noqa: PLR0913  one parameter per filter
     ticker: Annotated[str | None, Query(max_length=40)] = None,
     side: Side | None = None,
     status: SignalStatus | None = None,
-    reason: Annotated[str | None, Query(max_length=40)] = None,
+    reason: Annotated[str | None, Query(max_length=40, pattern="^[a-z_]*$")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor_: Annotated[str | None, Query(alias="cursor", max_length=40)] = None,
 ) -> dict[str, Any]:
     """Signals of a filter, newest first; `next` is the cursor of the following page."""
     wanted = Filter(
-        ticker=ticker.strip().upper() if ticker else None,
+        ticker=named(ticker),
         side=side,
         status=status,
-        reason=reason,
+        reason=reason or None,
         before=before(cursor_),
         limit=limit + 1,
     )

@@ -159,6 +159,7 @@ def signal_row(row: Facts, now: datetime) -> SignalRow:
             rank=row["rank"],
             cutoff=row["cutoff"],
             age_ms=row["list_age_ms"],
+            side=row["side"],
         ),
     )
 

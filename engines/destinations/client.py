@@ -18,7 +18,13 @@ from domain.destination import Network, is_forbidden, must_be_private, port_of
 ANSWER_CAP = 65_536
 EXCERPT = 2_048
 CONNECT_TIMEOUT = 2.0
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+)
 
 
 class ForbiddenAddressError(httpcore.ConnectError):
@@ -44,7 +50,11 @@ class VettedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        literal = await self._vetted(host, port)
+        try:
+            async with asyncio.timeout(timeout):
+                literal = await self._vetted(host, port)
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout("the host name does not resolve in time") from error
         return await self._dial.connect_tcp(literal, port, timeout, local_address, socket_options)
 
     async def sleep(self, seconds: float) -> None:
@@ -129,7 +139,7 @@ def retry_after(value: str | None, now: datetime) -> timedelta | None:
         return timedelta(seconds=int(value))
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
     return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
 

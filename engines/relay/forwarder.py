@@ -8,11 +8,12 @@ from datetime import UTC, timedelta
 from typing import Protocol
 
 from database import destinations, lanes, settlements
-from database.pool import Connection, Database
+from database.pool import Connection, Database, is_unavailable
 from database.settlements import Settlement
 from database.vault import Vault
 from domain.body import outgoing
 from domain.delivery import (
+    LAST_CHANCE,
     Answer,
     Delivery,
     DestinationId,
@@ -52,6 +53,15 @@ class Outlet:
     sending: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
 
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """What may leave now, the event loop's time when it was asked for, and the rest after it."""
+
+    deliveries: list[Delivery]
+    began: float
+    rest: timedelta
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forwarder:
     """No transaction is open while a destination thinks; the lease holds the delivery instead.
@@ -74,6 +84,7 @@ class Forwarder:
     _outlets: dict[DestinationId, Outlet] = field(
         default_factory=dict[DestinationId, Outlet], init=False
     )
+    _leaving: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]], init=False)
 
     async def step(self) -> timedelta | None:
         """Start what may leave now, at every destination; return how long nothing more can."""
@@ -83,7 +94,8 @@ class Forwarder:
 
     async def drain(self, within: timedelta) -> None:
         """Wait for requests on the wire to end and be settled, then close the clients."""
-        sending = [task for outlet in self._outlets.values() for task in outlet.sending]
+        sending = {task for outlet in self._outlets.values() for task in outlet.sending}
+        sending |= self._leaving
         if sending:
             await asyncio.wait(sending, timeout=within.total_seconds())
         for outlet in self._outlets.values():
@@ -104,8 +116,8 @@ class Forwarder:
             if id not in current or current[id] != self._outlets[id].destination:
                 outlet = self._outlets.pop(id)
                 task = asyncio.create_task(_close_after(outlet))
-                outlet.sending.add(task)
-                task.add_done_callback(outlet.sending.discard)
+                self._leaving.add(task)
+                task.add_done_callback(self._leaving.discard)
         for id, destination in current.items():
             if id not in self._outlets:
                 self._outlets[id] = Outlet(destination, self.connect(destination))
@@ -115,29 +127,37 @@ class Forwarder:
         if free <= 0:
             return POLL
         async with self.database.write() as connection:
-            leased, rest = await self._lease(connection, outlet.destination, free)
-        began = asyncio.get_running_loop().time()
-        for delivery in leased:
-            task = asyncio.create_task(self._attempt(outlet, delivery, began))
+            leased = await self._lease(connection, outlet.destination, free)
+        for delivery in leased.deliveries:
+            task = asyncio.create_task(self._attempt(outlet, delivery, leased.began))
             outlet.sending.add(task)
             task.add_done_callback(outlet.sending.discard)
-        return rest
+        return leased.rest
 
-    async def _lease(
-        self, connection: Connection, destination: Destination, free: int
-    ) -> tuple[list[Delivery], timedelta]:
+    async def _lease(self, connection: Connection, destination: Destination, free: int) -> Leased:
+        """Asked to wait we send nothing, but a sell at the end of its life is tried once more."""
+        loop = asyncio.get_running_loop()
         hold = await lanes.hold(connection, destination.id)
-        if hold is None or hold.pause:
-            return [], hold.pause if hold else POLL
+        if hold is None or hold.version != destination.version:
+            return Leased([], loop.time(), SHORTEST_REST if hold else POLL)
         available, frees_in = await self._room(connection, destination, free)
-        leased: list[Delivery] = []
+        left = None
+        if hold.pause:
+            available, left = Room(total=available.total, buys=0), LAST_CHANCE
+        # Before the query, so that what it and its commit take counts against the grace.
+        began = loop.time()
+        deliveries: list[Delivery] = []
         if available.total:
-            leased = await lanes.lease(connection, self.vault, destination.id, available, LEASE)
+            deliveries = await lanes.lease(
+                connection, self.vault, destination.id, available, LEASE, left
+            )
+        if hold.pause:
+            return Leased(deliveries, began, hold.pause)
         due = None
-        if len(leased) < free:
+        if len(deliveries) < free:
             due = await lanes.next_due(connection, destination.id)
         waits = [wait for wait in (due, frees_in) if wait is not None]
-        return leased, max(min(waits, default=POLL), SHORTEST_REST)
+        return Leased(deliveries, began, max(min(waits, default=POLL), SHORTEST_REST))
 
     async def _room(
         self, connection: Connection, destination: Destination, free: int
@@ -163,11 +183,19 @@ class Forwarder:
             if delivery.attempt == 1:
                 waited = delivery.leased_at + elapsed - delivery.received_at
                 self.metrics.leave_seconds.observe(waited.total_seconds())
-            answer = await outlet.client.post(*self._request(outlet.destination, delivery))
+            answer = await self._send(outlet, delivery)
         now = delivery.leased_at + timedelta(seconds=loop.time() - began)
         step = after_attempt(delivery, answer, self.policy, now=now, jitter=self.dice())
         self._report(outlet.destination, delivery, answer, step)
         self.settle(Settlement(delivery=delivery, answer=answer, step=step))
+
+    async def _send(self, outlet: Outlet, delivery: Delivery) -> Answer:
+        try:
+            return await outlet.client.post(*self._request(outlet.destination, delivery))
+        except Exception as error:
+            # Unsettled, its lease would run out and it would be sent again and again.
+            log.exception("delivery.failed", extra={"signal_id": str(delivery.signal_id)})
+            return Answer(outcome=Outcome.AMBIGUOUS, error=type(error).__name__)
 
     def _request(
         self, destination: Destination, delivery: Delivery
@@ -217,9 +245,8 @@ class Forwarder:
 
 async def _close_after(outlet: Outlet) -> None:
     """Close a client nobody sends by any more, when the last request on it has ended."""
-    ours = asyncio.current_task()
-    while rest := {task for task in outlet.sending if task is not ours}:
-        await asyncio.wait(rest)
+    if outlet.sending:
+        await asyncio.wait(outlet.sending)
     await outlet.client.close()
 
 
@@ -261,5 +288,10 @@ class Settler:
 
     async def flush(self) -> None:
         """Settle what is left. When the database is gone, leases run out and are taken again."""
-        while self._ended:
-            await self.step()
+        try:
+            while self._ended:
+                await self.step()
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            log.warning("delivery.unsettled", extra={"deliveries": len(self._ended)})

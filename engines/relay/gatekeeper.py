@@ -25,7 +25,7 @@ class Gatekeeper:
     sell_policy: SellPolicy
     list_max_age: timedelta | None
     wake_forwarder: Callable[[], None]
-    wake_others: Callable[[], None]
+    wake_another: Callable[[], None]
     batch: int = 128
     poll: timedelta | None = timedelta(seconds=1)
 
@@ -37,7 +37,7 @@ class Gatekeeper:
             return self.poll
         self._count(judged)
         if len(judged.verdicts) >= self.batch:
-            self.wake_others()
+            self.wake_another()
         self.wake_forwarder()
         return AGAIN
 
@@ -81,5 +81,7 @@ class CurrentList:
         seen = self._seen
         if seen is None or seen.key != mark.key:
             seen = self._seen = await universes.current(connection)
-        universe = seen.universe and replace(seen.universe, confirmed_at=mark.confirmed_at)
-        return replace(seen, universe=universe)
+        elif seen.universe and seen.universe.confirmed_at != mark.confirmed_at:
+            universe = replace(seen.universe, confirmed_at=mark.confirmed_at)
+            seen = self._seen = replace(seen, universe=universe)
+        return seen

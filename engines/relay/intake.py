@@ -13,6 +13,7 @@ from database.journal import Entry, Receipt
 from database.pool import Database, UnavailableError, is_unavailable
 from domain.signal import SignalId
 from engines.metrics import Metrics
+from engines.worker import AGAIN
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +25,14 @@ Waiting: TypeAlias = "asyncio.Future[Receipt]"
 
 @dataclass(slots=True)
 class _Asked:
-    """One alert in a commit, and everybody who sent those very bytes meanwhile."""
+    """One alert in a commit, and everybody who sent those very bytes meanwhile.
+
+    ``until`` is when the last of them is told that it was not stored.
+    """
 
     entry: Entry
     waiting: list[Waiting]
+    until: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +54,16 @@ class Intake:
     async def accept(self, entry: Entry) -> Receipt:
         """Return once the alert is on disk. Raises UnavailableError when that takes too long.
 
-        A caller that goes away does not take its alert back: the commit runs on without it.
+        A caller that goes away does not take its alert back: the commit runs on without it. But
+        what was refused for want of time is not begun later: its life would count anew.
         """
         if len(self._asked) >= self.most_waiting:
             raise UnavailableError("too many alerts are waiting for the database")
-        receipt: Waiting = asyncio.get_running_loop().create_future()
-        asked = self._asked.setdefault(entry.key, _Asked(entry, []))
+        loop = asyncio.get_running_loop()
+        receipt: Waiting = loop.create_future()
+        asked = self._asked.setdefault(entry.key, _Asked(entry, [], 0))
         asked.waiting.append(receipt)
+        asked.until = loop.time() + self.budget.total_seconds()
         self.wake()
         try:
             async with asyncio.timeout(self.budget.total_seconds()):
@@ -68,7 +76,10 @@ class Intake:
         keys = list(self._asked)[: self.batch]
         if not keys:
             return None
-        taken = [self._asked.pop(key) for key in keys]
+        now = asyncio.get_running_loop().time()
+        taken = [asked for key in keys if (asked := self._asked.pop(key)).until > now]
+        if not taken:
+            return AGAIN
         try:
             receipts = await self._append([asked.entry for asked in taken])
             await self._record_repeats(taken)
@@ -79,7 +90,7 @@ class Intake:
         for asked, receipt in zip(taken, receipts, strict=True):
             _answer(asked, receipt)
         self.wake_gatekeeper()
-        return timedelta(0)
+        return AGAIN
 
     async def _append(self, entries: Sequence[Entry]) -> list[Receipt | None]:
         """Append, and once more on a fresh connection when the first was lost.

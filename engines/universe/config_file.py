@@ -14,6 +14,9 @@ NAMES = {
 }
 
 
+MOST = 1_000_000_000
+
+
 def read(path: Path, default: Screen) -> Screen:
     """The screen in the file, with ``default`` for what it leaves out or when there is no file.
 
@@ -25,7 +28,7 @@ def read(path: Path, default: Screen) -> Screen:
     url, top_n, refresh = (_first(given, names) for names in NAMES.values())
     return Screen(
         url=parse_screen_url(str(url)) if url is not None else default.url,
-        top_n=int(_number("top_n", top_n)) if top_n is not None else default.top_n,
+        top_n=_whole("top_n", top_n) if top_n is not None else default.top_n,
         refresh=timedelta(seconds=_number("refresh", refresh))
         if refresh is not None
         else default.refresh,
@@ -46,7 +49,14 @@ def _first(given: dict[str, object], names: tuple[str, ...]) -> object:
     return next((given[name] for name in names if given.get(name) is not None), None)
 
 
+def _whole(field: str, value: object) -> int:
+    number = _number(field, value)
+    if number != int(number):
+        raise ScreenError(field, "is not a whole number")
+    return int(number)
+
+
 def _number(field: str, value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and -MOST <= value <= MOST:
         return value
-    raise ScreenError(field, "is not a number")
+    raise ScreenError(field, "is not a number, or far too great a one")

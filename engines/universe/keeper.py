@@ -29,6 +29,7 @@ class Watch:
     version: int = 0
     due: float = 0.0
     failures: int = 0
+    doubted: bool = False
     pending: tuple[Ticker, ...] | None = None
 
 
@@ -59,6 +60,7 @@ class Keeper:
     def _begin(self, kept: Kept) -> None:
         watch = self._watch
         watch.version, watch.due, watch.failures, watch.pending = kept.version, 0.0, 0, None
+        watch.doubted = False
 
     async def _fetch(self, kept: Kept) -> None:
         loop = asyncio.get_running_loop()
@@ -67,8 +69,9 @@ class Keeper:
         took = timedelta(seconds=loop.time() - began)
         outcome, detail = await self._weigh(answer)
         wait = self._pace(kept, answer, outcome)
-        version = await self._keep(kept, answer, outcome, detail, wait, took)
+        # Before it is kept: a database that cannot write must not make us ask Finviz at once.
         self._watch.due = loop.time() + wait.total_seconds()
+        version = await self._keep(kept, answer, outcome, detail, wait, took)
         self.metrics.fetches.labels(outcome).inc()
         log.log(
             logging.INFO if outcome.is_list else logging.WARNING,
@@ -98,11 +101,14 @@ class Keeper:
         return answer.outcome, answer.detail
 
     def _pace(self, kept: Kept, answer: Answer, outcome: FetchOutcome) -> timedelta:
-        self._watch.failures = 0 if outcome.is_list else self._watch.failures + 1
+        """A refusal after doubts, or a doubt after refusals, is the first of its kind."""
+        watch, doubted = self._watch, outcome is FetchOutcome.SUSPECT
+        before = watch.failures if doubted == watch.doubted else 0
+        watch.failures, watch.doubted = 0 if outcome.is_list else before + 1, doubted
         return next_wait(
             kept.screen.refresh,
             outcome,
-            self._watch.failures,
+            watch.failures,
             jitter=self.dice(),
             retry_after=answer.retry_after,
         )
