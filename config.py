@@ -45,6 +45,13 @@ def _windows(value: str) -> str:
     return value
 
 
+def _asyncpg(value: SecretStr) -> SecretStr:
+    scheme, found, rest = value.get_secret_value().partition("://")
+    if not found or scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
+        raise ValueError("should begin with postgresql+asyncpg://")
+    return SecretStr(f"postgresql+asyncpg://{rest}")
+
+
 def _origin(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/"):
@@ -65,7 +72,7 @@ class Settings(BaseSettings):
         frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    database_url: SecretStr | None = None
+    database_url: Annotated[SecretStr, AfterValidator(_asyncpg)] | None = None
     data_dir: Path = Path("data")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65_535)

@@ -1,5 +1,7 @@
 """The composition root: the one place where the parts of the relay learn of each other."""
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from starlette.types import ASGIApp
 
 from config import Settings, SettingsError
 from database import destinations, screens
-from database.migrate import migrate, require_durable
+from database.migrate import UnfitDatabaseError, answers, migrate, require_durable
 from database.pool import Database
 from database.screens import ScreenId
 from database.vault import Vault
@@ -46,6 +48,9 @@ from web.dependencies import Rules, State
 
 VERSION = "0.1.0"
 FROM_ENVIRONMENT = "the environment"
+PATIENCE = timedelta(seconds=30)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,7 @@ async def _open(
     )
     starting = Database.connect(url, pool=1, patience=timedelta(minutes=5))
     try:
+        await _wait_for(starting)
         if check_durability:
             await require_durable(starting)
         await migrate(starting)
@@ -138,6 +144,17 @@ async def _open(
     finally:
         await starting.close()
     return house
+
+
+async def _wait_for(database: Database) -> None:
+    """Give a server that starts beside us half a minute. Raises UnfitDatabaseError."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + PATIENCE.total_seconds()
+    while not await answers(database):
+        if clock() > deadline:
+            raise UnfitDatabaseError(f"the database did not answer within {PATIENCE.seconds} s")
+        log.warning("database.awaited")
+        await asyncio.sleep(1)
 
 
 async def _furnish(database: Database, house: House) -> None:

@@ -17,7 +17,7 @@ class Entry:
     """An alert ready to be journaled. ``invalid`` is its code when it cannot be a signal.
 
     ``key`` names its duplicates for ``window``; ``lifetime`` counts from when it was received, or
-    from ``sent_at`` when the sender said when it sent it.
+    from ``sent_at`` when the sender said when it sent it. ``hop`` counts relays before us.
     """
 
     id: SignalId
@@ -39,6 +39,7 @@ class Entry:
     price_text: str | None = None
     sender_time: datetime | None = None
     sent_at: datetime | None = None
+    hop: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,7 @@ COLUMNS: dict[str, str] = {
     "price_text": "text",
     "sender_time": "timestamptz",
     "sent_at": "timestamptz",
+    "hop": "smallint",
 }
 NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 ARRAYS = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in COLUMNS.items())
@@ -100,11 +102,11 @@ APPEND = text(f"""
     ), journaled AS (
         INSERT INTO signals (
             id, source, ticker, exchange, symbol, side, closes, partial, price, price_text,
-            sender_time, clock_skew, content_type, body, body_sealed, received_at, expires_at,
+            sender_time, clock_skew, hop, content_type, body, body_sealed, received_at, expires_at,
             status, reason, judged_at)
         SELECT alert.id, source, ticker, exchange, symbol, side, closes, partial, price, price_text,
                sender_time, coalesce(sent_at > at + interval '5 seconds', false),
-               content_type, body, body_sealed, at, expires_at,
+               hop, content_type, body, body_sealed, at, expires_at,
                CASE WHEN invalid IS NOT NULL THEN 'invalid'
                     WHEN expires_at <= at THEN 'expired' ELSE 'received' END,
                CASE WHEN invalid IS NOT NULL THEN invalid

@@ -78,7 +78,7 @@ LEASE = text(f"""
     )
     SELECT leased.id, leased.destination_id, leased.signal_id, leased.ticker, leased.side,
            leased.epoch, leased.attempts, leased.possibly_sent, leased.leased_at,
-           leased.expires_at, signals.body, signals.body_sealed, signals.content_type,
+           leased.expires_at, signals.body, signals.body_sealed, signals.content_type, signals.hop,
            signals.received_at
     FROM leased JOIN signals ON signals.id = leased.signal_id
     ORDER BY leased.side DESC, leased.seq
@@ -169,6 +169,7 @@ async def lease(
             possible_resend=row.possibly_sent,
             body=vault.open(row.body) if row.body_sealed else row.body,
             content_type=row.content_type,
+            hop=row.hop,
             received_at=row.received_at,
             leased_at=row.leased_at,
             expires_at=row.expires_at,

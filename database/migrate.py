@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import text
 
-from database.pool import Connection, Database
+from database.pool import Connection, Database, is_unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -35,6 +35,18 @@ async def migrate(database: Database) -> bool:
             return False
         await connection.run_sync(_upgrade)
         return True
+
+
+async def answers(database: Database) -> bool:
+    """Whether the server can be asked at all."""
+    try:
+        async with database.read() as connection:
+            await connection.execute(KNOWN)
+    except Exception as error:
+        if is_unavailable(error):
+            return False
+        raise
+    return True
 
 
 async def require_durable(database: Database) -> None:

@@ -24,6 +24,10 @@ UNAVAILABLE = (
     PoolTimeoutError,
 )
 
+NOT_NOW = frozenset({"08", "40", "53", "57", "58"})
+"""SQLSTATE classes (PostgreSQL documentation, appendix A): connection lost, transaction rolled
+back, out of resources, operator intervention (shutting down, starting up), system error."""
+
 
 class UnavailableError(Exception):
     """The database did not answer in time, or not at all; the same call may succeed later."""
@@ -102,6 +106,12 @@ class Database:
 
 def is_unavailable(error: BaseException) -> bool:
     """Whether an error means "not now" rather than "never": connection lost, refused, timed out."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
+    if isinstance(error, DBAPIError) and (
+        error.connection_invalidated or _sqlstate(error)[:2] in NOT_NOW
+    ):
         return True
     return isinstance(error, UNAVAILABLE)
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", None) or "")

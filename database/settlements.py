@@ -19,9 +19,9 @@ from domain.delivery import (
 )
 
 # What an ended or answered delivery does to the position its signal opened or closed:
-# `domain.position.follow`, for the deliveries in `settled`. Where a position comes alive again beside
-# another live one of its ticker, one stands for both and the other is closed: the one a destination
-# has before one that is still on its way there, and may yet be void.
+# `domain.position.follow`, for the deliveries in `settled`. Where a position comes alive again
+# beside another live one of its ticker, one stands for both and the other is closed: the one that
+# is held before one that is still on its way, and may yet be void.
 _POSITIONS_FOLLOW = """
     touched AS (
         SELECT positions.* FROM positions

@@ -48,6 +48,12 @@ POSITIONS = text("""
 """)
 
 
+DEAD = text("""
+    SELECT count(*) FROM deliveries
+    WHERE state = 'dead' AND finished_at >= statement_timestamp() - interval '24 hours'
+""")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
     """What waits, and for how long the oldest of it has waited."""
@@ -110,6 +116,11 @@ async def standings(connection: ReadConnection) -> list[Standing]:
         )
         for row in await connection.execute(STANDING)
     ]
+
+
+async def dead(connection: ReadConnection) -> int:
+    """Deliveries given up in the last 24 hours: every one of them wants to be looked at."""
+    return (await connection.execute(DEAD)).scalar_one()
 
 
 async def positions(connection: ReadConnection) -> dict[str, int]:

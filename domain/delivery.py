@@ -68,6 +68,7 @@ class Delivery:
     possible_resend: bool
     body: bytes
     content_type: str
+    hop: int = 0
     received_at: datetime
     leased_at: datetime
     expires_at: datetime

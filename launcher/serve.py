@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 Build: TypeAlias = Callable[[Settings, str], Application]
 
 BACKLOG = 2048
+OUR_ERRORS = re.compile(r"^(config|database\.migrate)\.\w+: ")
+"""These say everything in words; the name of the exception adds nothing."""
 NOT_HERE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}  # a name like localhost may have ::1 too
 
 
@@ -116,7 +119,7 @@ class _Run:
         except SystemExit:
             if not entrance.failure:
                 raise
-            cause = logs.Redactor(self._settings.secrets())(entrance.failure)
+            cause = OUR_ERRORS.sub("", logs.Redactor(self._settings.secrets())(entrance.failure))
             raise Refusal(f"The relay cannot start: {cause} ({place.log_file})") from None
 
 

@@ -3,10 +3,12 @@
 
 const EVERY_MS = 2000;
 const SLOWEST_MS = 15000;
+const PATIENCE_MS = 5000;
 
 const place = document.querySelector("[data-partial]");
 const lamp = document.querySelector("[data-live]");
 let wait = EVERY_MS;
+let pressed = false;
 
 function say(words, ok) {
   if (!lamp) return;
@@ -14,20 +16,41 @@ function say(words, ok) {
   lamp.classList.toggle("off", !ok);
 }
 
-function busy() {
-  const selected = String(window.getSelection() || "");
-  return document.hidden || selected.length > 0 || place.contains(document.activeElement);
+// A click or a selection under way would be lost with what it is on.
+function held() {
+  const selection = window.getSelection();
+  return pressed || (!selection.isCollapsed && place.contains(selection.anchorNode));
+}
+
+function nameOf(element) {
+  return element.getAttribute("href") || element.getAttribute("aria-label");
+}
+
+// What had the keyboard's focus, or was scrolled, has it and is so afterwards.
+function replace(nodes) {
+  const focused = place.contains(document.activeElement) && nameOf(document.activeElement);
+  const scrolled = new Map();
+  for (const one of place.querySelectorAll(".scroll")) scrolled.set(nameOf(one), one.scrollLeft);
+  place.replaceChildren(...nodes);
+  for (const one of place.querySelectorAll(".scroll")) one.scrollLeft = scrolled.get(nameOf(one)) || 0;
+  if (!focused) return;
+  const again = [...place.querySelectorAll("a, [tabindex]")].find((one) => nameOf(one) === focused);
+  if (again) again.focus({ preventScroll: true });
 }
 
 async function read() {
-  const answer = await fetch(place.dataset.partial, { cache: "no-store" });
+  const answer = await fetch(place.dataset.partial, {
+    cache: "no-store",
+    signal: AbortSignal.timeout(PATIENCE_MS),
+  });
   if (answer.status === 401) {
     window.location.assign("/admin/login");
     return;
   }
   if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (!busy()) place.replaceChildren(...fresh.body.childNodes);
+  if (held()) return;
+  replace(fresh.body.childNodes);
   localTimes();
 }
 
@@ -53,5 +76,10 @@ function localTimes() {
 }
 
 localTimes();
-if (place) setTimeout(beat, EVERY_MS);
-else say("", true);
+if (place) {
+  for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
+    window.addEventListener(name, () => { pressed = name === "pointerdown"; });
+  }
+  say("live", true);
+  setTimeout(beat, EVERY_MS);
+}

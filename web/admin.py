@@ -63,7 +63,7 @@ async def overview(request: Request, parts: Parts) -> Response:
     """The whole page."""
     if not await signed_in(request, parts):
         return RedirectResponse("/admin/login", 303)
-    return Page("overview.html", await _overview(parts)).render()
+    return Page("overview.html", await _overview(request, parts)).render()
 
 
 @router.get("/partials/overview")
@@ -71,7 +71,7 @@ async def overview_partial(request: Request, parts: Parts) -> Response:
     """What a live page reads again."""
     if not await signed_in(request, parts):
         raise ProblemError(401, "signed_out", "Sign in again.")
-    return Page("partials/overview.html", await _overview(parts)).render()
+    return Page("partials/overview.html", await _overview(request, parts)).render()
 
 
 @router.get("/signals/{id}")
@@ -86,7 +86,7 @@ async def signal(id: UUID, request: Request, parts: Parts) -> Response:
     return Page("signal.html", _signal(life, parts)).render()
 
 
-async def _overview(parts: State) -> OverviewView:
+async def _overview(request: Request, parts: State) -> OverviewView:
     rules = parts["rules"]
     async with parts["pages"].read() as connection:
         current, last = await look(connection)
@@ -108,7 +108,7 @@ async def _overview(parts: State) -> OverviewView:
         destinations=[destination_row(standing) for standing in standings],
         positions=positions,
         signals=[signal_row(row, now) for row in rows],
-        webhook=f"{rules.public_url or ''}/webhook/in",
+        webhook=f"{rules.public_url or str(request.base_url).rstrip('/')}/webhook/in",
         version=rules.version,
     )
 

@@ -74,11 +74,29 @@ def session_of(connection: HTTPConnection) -> str | None:
     return next((connection.cookies[n] for n in SESSION_COOKIES if n in connection.cookies), None)
 
 
+def require_same_origin(request: Request) -> None:
+    """Refuse a change that another site's page asked for (OWASP ASVS 5.0, 3.5.1).
+
+    Browsers say so in `Sec-Fetch-Site`; older ones at least in `Origin`. The cookie's `SameSite`
+    is not enough: sites have no ports, so a page of any program on this machine is of ours.
+    """
+    site, origin = (request.headers.get(name) for name in ("sec-fetch-site", "origin"))
+    foreign = site not in {None, "same-origin", "none"}
+    if foreign or (origin is not None and _host(origin) != request.headers.get("host")):
+        raise ProblemError(403, "cross_site", "This must come from the relay's own page.")
+
+
+def _host(origin: str) -> str:
+    return origin.partition("://")[2]
+
+
 async def actor_with(request: Request, scope: Scope, token: str | None = None) -> str:
     """The name of a caller who may do this, by token or session. Raises ProblemError 401 or 403."""
     doorkeeper = state_of(request)["doorkeeper"]
     given = bearer(request) or token
     if given is None and await doorkeeper.is_signed_in(session_of(request)):
+        if request.method not in {"GET", "HEAD"}:
+            require_same_origin(request)
         return "admin session"
     grant = doorkeeper.grant(given, scope)
     if grant is None:

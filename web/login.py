@@ -1,13 +1,13 @@
 """Signing in and out: a token once, a session cookie after."""
 
 import ipaddress
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from web.admin import Page
-from web.dependencies import SESSION_COOKIES, Parts, session_of
+from web.dependencies import SESSION_COOKIES, Parts, require_same_origin, session_of
 from web.errors import ProblemError
 from web.views import LoginView
 
@@ -25,8 +25,7 @@ MOST_BYTES = 4_096
 @router.get("/login")
 async def form(request: Request) -> Response:
     """The sign-in page; where a sign-in would be unsafe it says why instead."""
-    page = Page("login.html", LoginView(refused=None if _is_safe(request) else INSECURE))
-    return page.render()
+    return _page() if _is_safe(request) else _page(insecure=INSECURE)
 
 
 @router.post("/login")
@@ -34,14 +33,12 @@ async def sign_in(request: Request, parts: Parts) -> Response:
     """Exchange the token for a session. Says nothing about why it failed."""
     require_same_origin(request)
     if not _is_safe(request):
-        return Page("login.html", LoginView(refused=INSECURE)).render()
+        return _page(403, insecure=INSECURE)
     token = await _token(request)
     origin = request.client.host if request.client else "unknown"
     session = await parts["doorkeeper"].sign_in(token, origin)
     if session is None:
-        page = Page("login.html", LoginView(refused=REFUSED)).render()
-        page.status_code = 401
-        return page
+        return _page(401, refused=REFUSED)
     answer = RedirectResponse("/admin", 303)
     _set_cookie(answer, session, secure=request.url.scheme == "https")
     return answer
@@ -59,18 +56,10 @@ async def sign_out(request: Request, parts: Parts) -> Response:
     return answer
 
 
-def require_same_origin(request: Request) -> None:
-    """Refuse a change that another site's page asked for (OWASP ASVS 5.0, 3.5.1).
-
-    Browsers say so in `Sec-Fetch-Site`; older ones at least in `Origin`.
-    """
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    foreign = site not in {None, "same-origin", "none"}
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        foreign = True
-    if foreign:
-        raise ProblemError(403, "cross_site", "This must come from the relay's own page.")
+def _page(status: int = 200, **words: str) -> Response:
+    page = Page("login.html", LoginView(**words)).render()
+    page.status_code = status
+    return page
 
 
 async def _token(request: Request) -> str:

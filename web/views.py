@@ -16,9 +16,10 @@ NOTHING = "\N{EN DASH}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginView:
-    """templates/login.html."""
+    """templates/login.html. Where it would be ``insecure`` to sign in, no field asks for a token."""
 
-    refused: str | None
+    refused: str | None = None
+    insecure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

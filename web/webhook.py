@@ -21,6 +21,7 @@ from web.security import SECURITY_HEADERS
 
 PATH = "/webhook/in"
 MOST_BYTES = 65_536
+MOST_HOPS = 1
 LONG_WINDOW = timedelta(hours=24)
 TOO_FAR_AHEAD = timedelta(minutes=5)
 CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?:; ?charset=[\w-]+)?", re.ASCII)
@@ -42,6 +43,7 @@ class Posted:
     content_type: str
     token: str | None
     idempotency_key: str | None
+    hop: int = 0
 
 
 class Webhook:
@@ -106,12 +108,21 @@ async def _read(scope: Scope, receive: Receive) -> Posted:
         content_type=headers.get(b"content-type", ""),
         token=in_path or (token.strip() if scheme.lower() == "bearer" else None) or None,
         idempotency_key=headers.get(b"idempotency-key"),
+        hop=_hop(headers.get(b"relay-hop", "0")),
     )
 
 
 def _is_too_long(length: str) -> bool:
     """Whether a stated length is. Twenty digits are, without computing what they say."""
     return length.isdecimal() and (len(length) >= 20 or int(length) > MOST_BYTES)
+
+
+def _hop(given: str) -> int:
+    """How many relays forwarded this before us. More than one goes round in circles."""
+    hop = int(given) if given.isdecimal() and len(given) < 4 else 0
+    if hop > MOST_HOPS:
+        raise Refusal(422, "loop", "this alert was forwarded by a relay more than once")
+    return hop
 
 
 async def _body(receive: Receive) -> bytes:
@@ -201,6 +212,7 @@ def _entry(
         window=LONG_WINDOW if _is_named(posted, alert) else rules.dedupe_window,
         lifetime=rules.lifetimes[alert.side] if alert else timedelta(0),
         content_type=_content_type(posted, parsed),
+        hop=posted.hop,
         body=vault.seal(body) if sealed else body,
         body_sealed=sealed,
         invalid=reading.code if isinstance(reading, Invalid) else None,

@@ -213,7 +213,7 @@ class Forwarder:
                 destination.signing_key, id=id, timestamp=timestamp, body=body
             ),
             "idempotency-key": id,
-            "relay-hop": "1",
+            "relay-hop": str(delivery.hop + 1),
         }
         return body, headers | ({"relay-poss-resend": "Y"} if delivery.possible_resend else {})
 

@@ -201,9 +201,7 @@ async def decide_on(connection: Connection, limit: int, sells: SellPolicy) -> Ju
             confirmed_at=claimed.now,
         ),
         positions=claimed.positions,
-        policy=GatePolicy(
-            top_n=1_000, list_max_age=timedelta(seconds=180), sell_policy=sells
-        ),
+        policy=GatePolicy(top_n=1_000, list_max_age=timedelta(seconds=180), sell_policy=sells),
         now=claimed.now,
     )
     await verdicts.record(connection, judged)

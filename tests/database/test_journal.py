@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -73,9 +74,8 @@ async def test_a_send_time_in_the_future_is_the_senders_clocks_fault(rows: Rows)
 
 
 async def test_an_unreadable_alert_is_kept_as_invalid(rows: Rows) -> None:
-    entry = an_entry(
-        invalid="no_side", ticker=None, symbol=None, side=None, lifetime=timedelta(0)
-    )
+    readable = an_entry(invalid="no_side", lifetime=timedelta(0))
+    entry = replace(readable, ticker=None, symbol=None, side=None)
     (receipt,) = await rows.append(entry)
     assert receipt
     assert receipt.status is SignalStatus.INVALID
@@ -210,8 +210,7 @@ async def test_long_expired_keys_are_forgotten(rows: Rows) -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["UPDATE events SET event = 'x'", "DELETE FROM events", "TRUNCATE events"]
-    + ["DELETE FROM events WHERE false"],
+    ["UPDATE events SET event = 'x'", "DELETE FROM events", "TRUNCATE events"],
 )
 async def test_nobody_rewrites_what_happened(rows: Rows, statement: str) -> None:
     await rows.append(an_entry())

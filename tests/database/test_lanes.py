@@ -45,8 +45,9 @@ async def queued(rows: Rows, *alerts: str) -> list[SignalId]:
     )
     await rows.sql(
         "INSERT INTO deliveries (signal_id, destination_id, destination_version, seq, ticker, side,"
-        " queued_at, due_at, expires_at) SELECT signals.id, destinations.id, 1, signals.seq, ticker,"
-        " side, received_at, received_at, expires_at FROM signals, destinations"
+        " queued_at, due_at, expires_at)"
+        " SELECT signals.id, destinations.id, 1, signals.seq, ticker, side, received_at,"
+        " received_at, expires_at FROM signals, destinations"
         " WHERE signals.id = ANY(:ids)",
         ids=[entry.id for entry in entries],
     )
@@ -150,9 +151,7 @@ async def test_room_is_never_exceeded_and_buys_leave_some_to_sells(
     assert told(await rows.lease(main, Room(total=1, buys=1))) == ["buy B2"]
 
 
-async def test_windows_count_what_left_and_say_when_it_frees(
-    rows: Rows, main: Destination
-) -> None:
+async def test_windows_count_what_left_and_say_when_it_frees(rows: Rows, main: Destination) -> None:
     await queued(rows, "buy A", "buy B", "sell C")
     await rows.lease(main)
     await rows.sql("UPDATE attempts SET started_at = started_at - interval '20 s' WHERE side='buy'")
@@ -209,9 +208,7 @@ async def test_a_wish_to_wait_holds_the_destination_and_is_never_shortened(
     assert await pause(10**9) == pytest.approx(3_600, abs=1)
 
 
-async def test_a_sell_at_its_end_can_be_told_from_the_others(
-    rows: Rows, main: Destination
-) -> None:
+async def test_a_sell_at_its_end_can_be_told_from_the_others(rows: Rows, main: Destination) -> None:
     await queued(rows, "sell A", "sell B")
     await rows.sql(
         "UPDATE deliveries SET expires_at = clock_timestamp() + interval '5 s' WHERE ticker = 'B'"

@@ -104,12 +104,8 @@ async def test_sql_and_domain_agree(rows: Rows) -> None:
 
 async def settle_all(rows: Rows, waiting: list[tuple[object, str, bool]]) -> None:
     """Settle the one that is sending of each of these signals, as it is to end."""
-    ids = dict(
-        [
-            (row.signal_id, row.id)
-            for row in await rows.sql("SELECT signal_id, id FROM deliveries WHERE state='sending'")
-        ]
-    )
+    sending = await rows.sql("SELECT signal_id, id FROM deliveries WHERE state = 'sending'")
+    ids = {row.signal_id: row.id for row in sending}
     outcomes = {WAITING: "not_sent", DELIVERED: "delivered", DEAD: "not_sent"}
     async with rows.database.write() as connection:
         await connection.execute(

@@ -26,7 +26,7 @@ POLICY = GatePolicy(top_n=2, list_max_age=timedelta(seconds=180))
 LIST_REASONS = {Reason.NOT_IN_LIST, Reason.LIST_STALE, Reason.LIST_UNKNOWN}
 
 
-def a_signal(  # noqa: PLR0913  a signal has this many faces
+def a_signal(
     seq: int = 1,
     ticker: str = "AA",
     side: Side = Side.BUY,
@@ -55,9 +55,7 @@ def a_universe(*tickers: Ticker, age: float = 10) -> Universe:
 
 def a_position(number: int, state: PositionState, ticker: str = "AA") -> Position:
     entry = SignalId(UUID(int=number))
-    return Position(
-        id=PositionId(entry), ticker=Ticker(ticker), state=state, entry_signal_id=entry
-    )
+    return Position(id=PositionId(entry), ticker=Ticker(ticker), state=state, entry_signal_id=entry)
 
 
 def judged(
@@ -203,10 +201,9 @@ faces = st.tuples(
     st.booleans(),
     st.sampled_from([30.0, 30.0, 30.0, 0.0]),
 )
-universes = st.none() | st.builds(
-    lambda tickers, age: a_universe(*tickers, age=age),
-    st.lists(st.sampled_from(TICKERS), unique=True),
-    st.floats(-10, 400),
+lists = st.lists(st.sampled_from(TICKERS), unique=True)
+universes = st.none() | st.tuples(lists, st.floats(-10, 400)).map(
+    lambda drawn: a_universe(*drawn[0], age=drawn[1])
 )
 policies = st.builds(
     GatePolicy,

@@ -35,8 +35,10 @@ def test_windows_are_read(text: str, read: tuple[Window, ...]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " , ", "60", "60/", "/60s", "0/60s", "60/0s", "60/86401s", "-1/60s", "1.5/60s", "60/60m"]
-    + ["60/60s;5/5s", "sixty/60s", "1000000/1s", "60//60", "1/2/3", "60/60s 5/5s"],
+    [
+        *("", " , ", "60", "60/", "/60s", "0/60s", "60/0s", "60/86401s", "-1/60s", "1.5/60s"),
+        *("60/60m", "60/60s;5/5s", "sixty/60s", "1000000/1s", "60//60", "1/2/3", "60/60s 5/5s"),
+    ],
 )
 def test_what_is_no_window_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="such as 60/60s,500/3600s"):
@@ -50,8 +52,10 @@ def test_written_windows_read_the_same(given_windows: list[Window]) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "share", "slots"),
-    [(60, 0.1, 6), (70, 0.1, 7), (30, 0.1, 3), (500, 0.1, 50), (5, 0.1, 1), (2, 0.9, 1)]
-    + [(1, 0.5, 0), (60, 0, 0), (60, 1, 59), (3, 0.5, 2)],
+    [
+        *((60, 0.1, 6), (70, 0.1, 7), (30, 0.1, 3), (500, 0.1, 50), (5, 0.1, 1), (2, 0.9, 1)),
+        *((1, 0.5, 0), (60, 0, 0), (60, 1, 59), (3, 0.5, 2)),
+    ],
 )
 def test_a_share_of_a_window_is_kept_for_sells(limit: int, share: float, slots: int) -> None:
     assert reserved(Window(limit=limit, seconds=60), share) == slots

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from domain.signal import uuid7
 
-moments = st.datetimes(datetime(1970, 1, 2), datetime(9000, 1, 1), timezones=st.just(UTC))
+START = datetime(1970, 1, 1, tzinfo=UTC)
+moments = st.timedeltas(timedelta(0), timedelta(days=365 * 8_000)).map(lambda since: START + since)
 chances = st.binary(min_size=10, max_size=10)
 
 

@@ -59,8 +59,10 @@ def test_a_key_is_read_with_and_without_its_prefix(key: bytes) -> None:
 
 @pytest.mark.parametrize(
     "secret",
-    ["", "whsec_", "whsec_?", "whsec_" + "A" * 33, "whsec_" + "AAAA" * 7, "whsec_" + "AAAA" * 22]
-    + ["whsec_" + "ä" * 40, "not base64 at all, really not at all"],
+    [
+        *("", "whsec_", "whsec_?", "whsec_" + "A" * 33, "whsec_" + "AAAA" * 7),
+        *("whsec_" + "AAAA" * 22, "whsec_" + "ä" * 40, "not base64 at all, really not at all"),
+    ],
 )
 def test_what_is_no_key_is_refused(secret: str) -> None:
     with pytest.raises(ValueError):

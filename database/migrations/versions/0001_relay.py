@@ -21,6 +21,7 @@ CREATE TABLE signals (
     price_text       text,
     sender_time      timestamptz,
     clock_skew       boolean NOT NULL DEFAULT false,
+    hop              smallint NOT NULL,
     content_type     text NOT NULL,
     body             bytea NOT NULL,
     body_sealed      boolean NOT NULL,
@@ -136,6 +137,7 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_lanes ON deliveries (destination_id, ticker, seq) WHERE finished_at IS NULL;
 CREATE INDEX deliveries_waiting ON deliveries (destination_id, side, seq) WHERE finished_at IS NULL;
 CREATE INDEX deliveries_due ON deliveries (destination_id, due_at) WHERE finished_at IS NULL;
+CREATE INDEX deliveries_dead ON deliveries (finished_at) WHERE state = 'dead';
 CREATE INDEX deliveries_overdue ON deliveries (expires_at) WHERE finished_at IS NULL;
 
 -- One HTTP request of a delivery; also the log the rate windows are counted from.

@@ -1,0 +1,55 @@
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from database.vault import SealError, Vault
+from tests.conftest import KEY
+
+VAULT = Vault.from_key(KEY)
+
+
+@given(st.binary(max_size=2_000))
+def test_what_is_sealed_opens_to_the_same(plain: bytes) -> None:
+    sealed = VAULT.seal(plain)
+    assert VAULT.open(sealed) == plain
+    assert len(plain) < 4 or plain not in sealed
+
+
+def test_the_same_is_never_sealed_the_same() -> None:
+    assert len({VAULT.seal(b"secret") for _ in range(100)}) == 100
+
+
+def test_another_key_does_not_open_it() -> None:
+    other = Vault.from_key(base64.urlsafe_b64encode(b"o" * 32).decode())
+    with pytest.raises(SealError, match="ENCRYPTION_KEY"):
+        other.open(VAULT.seal(b"secret"))
+
+
+@given(st.integers(0, 34), st.integers(1, 255))
+def test_no_byte_can_be_altered(place: int, by: int) -> None:
+    sealed = bytearray(VAULT.seal(b"secret"))
+    sealed[place] ^= by
+    with pytest.raises(SealError):
+        VAULT.open(bytes(sealed))
+
+
+@given(st.binary(max_size=40))
+def test_what_was_never_sealed_does_not_open(noise: bytes) -> None:
+    with pytest.raises(SealError):
+        VAULT.open(noise)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "short", "MDEy", "*" * 44, base64.b64encode(b"k" * 31).decode(), "ä" * 44]
+)
+def test_what_is_no_key_is_refused(key: str) -> None:
+    with pytest.raises(ValueError):
+        Vault.from_key(key)
+
+
+def test_both_alphabets_of_base64_are_read() -> None:
+    raw = b"\xfb\xff" * 16
+    sealed = Vault.from_key(base64.b64encode(raw).decode()).seal(b"secret")
+    assert Vault.from_key(base64.urlsafe_b64encode(raw).decode()).open(sealed) == b"secret"

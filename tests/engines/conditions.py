@@ -1,0 +1,20 @@
+"""Waiting for what must become true: never for luck, never for ever."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+
+async def until(condition: Callable[[], bool], within: float = 10) -> None:
+    """Return as soon as ``condition`` holds. Fails when it does not within that many seconds."""
+
+    async def asked() -> bool:
+        return condition()
+
+    await until_rows(asked, within)
+
+
+async def until_rows(condition: Callable[[], Awaitable[bool]], within: float = 10) -> None:
+    """The same for a condition that has to be asked for."""
+    async with asyncio.timeout(within):
+        while not await condition():
+            await asyncio.sleep(0.002)

@@ -1,0 +1,155 @@
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from database import screens
+from database.pool import Database
+from database.screens import Kept
+from domain.gate import SellPolicy
+from engines.clock import utc_now
+from engines.metrics import Metrics
+from engines.relay.gatekeeper import CurrentList, Gatekeeper
+from engines.supervisor import running
+from engines.worker import AGAIN, Worker
+from tests.database.rows import BUY, SELL, Rows, a_screen, an_entry
+from tests.engines.conditions import until_rows
+
+TICKERS = [f"T{n}" for n in range(10)]
+
+
+def nothing() -> None:
+    return
+
+
+def a_gatekeeper(database: Database, **given: object) -> Gatekeeper:
+    usual: dict[str, object] = {
+        "metrics": Metrics(),
+        "current": CurrentList(),
+        "sell_policy": SellPolicy.WITH_POSITION,
+        "list_max_age": None,
+        "wake_forwarder": nothing,
+        "wake_another": nothing,
+    }
+    return Gatekeeper(database=database, **{**usual, **given})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.fixture
+async def kept(rows: Rows) -> Kept:
+    await rows.destination()
+    kept = await rows.screen(top_n=10)
+    await rows.adopt(kept, *TICKERS)
+    return kept
+
+
+async def verdicts(rows: Rows) -> list[tuple[str, str | None]]:
+    return [(r.status, r.reason) for r in await rows.sql("SELECT * FROM signals ORDER BY seq")]
+
+
+async def test_a_verdict_says_by_which_list_it_was_reached(rows: Rows, kept: Kept) -> None:
+    version = await rows.adopt(kept, *TICKERS, "LAST")
+    await rows.append(an_entry("T9"), an_entry("LAST"), an_entry("NONE"), an_entry("T1", SELL))
+    gatekeeper = a_gatekeeper(rows.database)
+    assert await gatekeeper.step() == AGAIN
+    assert await gatekeeper.step() == gatekeeper.poll
+    assert await verdicts(rows) == [
+        ("approved", None),
+        ("rejected", "not_in_list"),
+        ("rejected", "not_in_list"),
+        ("rejected", "no_position"),
+    ]
+    ranks = await rows.sql("SELECT rank FROM signals ORDER BY seq")
+    assert ranks == [10, 11, None, 2]
+    assert await rows.sql("SELECT DISTINCT universe_version FROM signals") == [version]
+    assert await rows.sql("SELECT DISTINCT cutoff FROM signals") == [10]
+
+
+async def test_a_new_list_a_confirmation_and_a_new_screen_count_at_once(
+    rows: Rows, kept: Kept
+) -> None:
+    gatekeeper = a_gatekeeper(rows.database, list_max_age=timedelta(seconds=30))
+
+    async def reason(ticker: str) -> str | None:
+        await rows.alert(ticker)
+        await gatekeeper.step()
+        return (await verdicts(rows))[-1][1]
+
+    assert await reason("T9") is None
+    await rows.adopt(kept, "NEW")
+    assert await reason("T9") == "not_in_list"
+    assert await reason("NEW") is None
+    await rows.sql("UPDATE universes SET confirmed_at = confirmed_at - interval '31 s'")
+    assert await reason("NEW") == "list_stale"
+    await rows.adopt(kept, "NEW")
+    assert await reason("NEW") is None
+    await rows.adopt(kept, "TOP", "NEW")
+    async with rows.database.write() as connection:
+        await screens.change_active(connection, a_screen(top_n=1), actor="a test")
+    assert await reason("NEW") == "not_in_list"
+    assert await reason("TOP") is None
+    async with rows.database.write() as connection:
+        other = "https://finviz.com/screener.ashx?v=111&f=cap_large"
+        await screens.change_active(connection, a_screen(url=other), actor="a test")
+    assert await reason("TOP") == "list_unknown"
+
+
+async def test_without_a_destination_nothing_is_approved(rows: Rows) -> None:
+    kept = await rows.screen()
+    await rows.adopt(kept, "AAPL")
+    await rows.alert("AAPL")
+    await a_gatekeeper(rows.database).step()
+    assert await verdicts(rows) == [("rejected", "no_destination")]
+
+
+async def test_what_expired_while_it_waited_is_expired(rows: Rows, kept: Kept) -> None:
+    await rows.append(an_entry("T1", lifetime=timedelta(milliseconds=1)))
+    await rows.sql("SELECT pg_sleep(0.002)")
+    await a_gatekeeper(rows.database).step()
+    assert await verdicts(rows) == [("expired", "expired")]
+    assert kept
+
+
+@asynccontextmanager
+async def eight_judges(url: str) -> AsyncGenerator[Callable[[], None]]:
+    database = Database.connect(url, pool=8, patience=timedelta(seconds=30))
+    workers: list[Worker] = []
+
+    def wake() -> None:
+        for worker in workers:
+            worker.wake()
+
+    current = CurrentList()
+    for number in range(8):
+        step = a_gatekeeper(database, current=current, batch=3, wake_another=wake).step
+        workers.append(Worker(f"gatekeeper {number}", step, utc_now))
+    async with running(workers, grace=timedelta(seconds=5)):
+        yield wake
+        assert not any(worker.health.failure for worker in workers)
+    await database.close()
+
+
+async def test_no_sell_is_judged_before_its_buy(rows: Rows, kept: Kept) -> None:
+    """500 pairs back to back, eight judges: a sell judged too early would be rejected."""
+    pairs = [an_entry(TICKERS[n % 10], side) for n in range(500) for side in (BUY, SELL)]
+    async with eight_judges(rows.database.url) as wake:
+        for start in range(0, 1_000, 20):
+            await rows.append(*pairs[start : start + 20])
+            wake()
+            await asyncio.sleep(0)
+        await until_rows(lambda: decided(rows), within=30)
+    assert await rows.sql("SELECT DISTINCT status FROM signals") == ["approved"]
+    orders = await rows.sql(
+        "SELECT array_agg(signals.seq ORDER BY events.id) FROM events"
+        " JOIN signals ON signals.id = signal_id WHERE event = 'signal.approved' GROUP BY ticker"
+    )
+    assert len(orders) == 10
+    assert all(order == sorted(order) for order in orders)
+    assert await rows.sql("SELECT count(*) FROM positions WHERE state = 'closing'") == [500]
+    assert await rows.sql("SELECT count(*) FROM deliveries") == [1_000]
+    assert kept
+
+
+async def decided(rows: Rows) -> bool:
+    return await rows.sql("SELECT count(*) FROM signals WHERE status = 'received'") == [0]

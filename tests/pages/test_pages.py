@@ -1,0 +1,326 @@
+"""The admin pages in a real browser: alive, quiet, readable, usable by keyboard and on a phone."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.pages.conftest import House, Looks, Visitor, window
+from tests.web.stage import until
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.browser,
+    pytest.mark.timeout(90),
+]
+
+WIDE = Looks("wide", "light", 1440, 900)
+PHONE = Looks("phone", "light", 390, 844)
+LOOKS = [
+    WIDE,
+    PHONE,
+    Looks("wide", "dark", 1440, 900),
+    Looks("phone", "dark", 390, 844),
+]
+
+TOO_WIDE = "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
+
+# WCAG 2.2, 1.4.3: 4.5 to 1, or 3 to 1 for large text. Every element with text of its own.
+TOO_FAINT = """() => {
+  const parse = (text) => {
+    const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number);
+    return [r, g, b, a];
+  };
+  const over = ([r, g, b, a], [R, G, B]) => [r * a + R * (1 - a), g * a + G * (1 - a), b * a + B * (1 - a), 1];
+  const behind = (element) => {
+    const layers = [];
+    for (let one = element; one; one = one.parentElement) {
+      const color = parse(getComputedStyle(one).backgroundColor);
+      if (color[3] > 0) layers.push(color);
+      if (color[3] === 1) break;
+    }
+    return layers.reverse().reduce((below, layer) => over(layer, below), [255, 255, 255, 1]);
+  };
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => v / 255)
+      .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const opacity = (element) => {
+    let all = 1;
+    for (let one = element; one; one = one.parentElement) all *= Number(getComputedStyle(one).opacity);
+    return all;
+  };
+  const found = [];
+  for (const element of document.body.querySelectorAll("*")) {
+    const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !element.checkVisibility()) continue;
+    const style = getComputedStyle(element), back = behind(element);
+    const ink = parse(style.color);
+    ink[3] *= opacity(element);
+    const [a, b] = [light(over(ink, back)), light(back)];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const size = parseFloat(style.fontSize), bold = Number(style.fontWeight) >= 700;
+    const least = size >= 24 || (bold && size >= 18.66) ? 3 : 4.5;
+    if (ratio < least) found.push(`${element.tagName}.${element.className} ${ratio.toFixed(2)}`);
+  }
+  return found;
+}"""
+
+FOCUSED = """() => {
+  const one = document.activeElement, style = getComputedStyle(one), box = one.getBoundingClientRect();
+  return {
+    name: one.tagName + " " + (one.getAttribute("href") || one.textContent.trim().slice(0, 30)),
+    outlined: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
+    seen: box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth,
+  };
+}"""
+
+
+async def check(visitor: Visitor) -> None:
+    """Nothing complained, nothing sticks out, everything can be read."""
+    assert visitor.complaints == []
+    assert await visitor.page.evaluate(TOO_WIDE) <= 0
+    assert await visitor.page.evaluate(TOO_FAINT) == []
+
+
+async def shoot(visitor: Visitor, looks: Looks, name: str, folder: str | None) -> None:
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  a moment, on request
+        path = Path(folder) / f"{name}-{looks.scheme}-{looks.name}.png"
+        await visitor.page.screenshot(path=path, full_page=True)
+
+
+async def post(house: House, ticker: str, action: str = "buy", **more: object) -> str:
+    answer = await house.relay.post({"ticker": f"NASDAQ:{ticker}", "action": action} | more)
+    assert answer.status_code in {202, 422}, answer.text
+    return answer.json()["signal_id"]
+
+
+async def fill(house: House) -> None:
+    """Signals of every fate, so that there is something to look at."""
+    tickers = [listing.ticker for listing in house.relay.finviz.market]
+    for number, ticker in enumerate(tickers[:4]):
+        await post(house, ticker, price=f"{187.12 + number}", look=house.port)
+    await post(house, tickers[0], "sell", sentiment="flat", price="190.01")
+    await post(house, tickers[20], price="12.5")
+    await post(house, "GHOST", price="1.05")
+    await post(house, "NOBODY", "sell")
+    await post(house, "AAPL", "up")
+    await post(house, tickers[1], sent="2020-01-02T00:00:00Z")
+
+
+@pytest.mark.parametrize("looks", LOOKS, ids=lambda looks: f"{looks.scheme} {looks.name}")
+async def test_a_visit_from_signing_in_to_signing_out(
+    browser: "Browser", house: House, looks: Looks, request: pytest.FixtureRequest
+) -> None:
+    folder: str | None = request.config.getoption("--shots", default=None)
+    await house.relay.execute("DELETE FROM dedupe_keys")
+    await fill(house)
+    ticker = house.relay.finviz.market[8].ticker
+    async with window(browser, house, looks) as visitor:
+        page = visitor.page
+        await page.goto(f"{house.url}/admin")
+        await check(visitor)
+        await shoot(visitor, looks, "login", folder)
+        await visitor.sign_in()
+        await page.evaluate("window.sameDocument = true")
+        id = await post(house, ticker, price="99.5", looks=f"{looks.scheme} {looks.name}")
+        row = page.locator(f'a[href="/admin/signals/{id}"]')
+        await row.wait_for()
+        assert await page.evaluate("window.sameDocument"), "it came by a reload"
+        await page.locator("tr", has=row).get_by_text("delivered").wait_for()
+        assert await page.locator("[data-live]").inner_text() == "live"
+        await check(visitor)
+        await shoot(visitor, looks, "overview", folder)
+        await row.click()
+        await page.get_by_role("heading", name="Body as received").wait_for()
+        assert await page.locator("pre").inner_text() == (
+            f'{{"ticker": "NASDAQ:{ticker}", "action": "buy", "price": "99.5", '
+            f'"looks": "{looks.scheme} {looks.name}"}}'
+        )
+        await check(visitor)
+        await shoot(visitor, looks, "signal", folder)
+        await page.get_by_role("button", name="Sign out").click()
+        await page.get_by_label("Admin token").wait_for()
+        await page.goto(f"{house.url}/admin")
+        assert page.url == f"{house.url}/admin/login"
+        await check(visitor)
+
+
+async def test_a_wrong_token_is_told_in_place(browser: "Browser", house: House) -> None:
+    async with window(browser, house, PHONE) as visitor:
+        page = visitor.page
+        await page.goto(f"{house.url}/admin/login")
+        await page.keyboard.type("not the token")
+        await page.keyboard.press("Enter")
+        await page.get_by_role("alert").wait_for()
+        assert await page.get_by_role("alert").inner_text() == "That did not work."
+        assert await page.evaluate(TOO_FAINT) == []
+
+
+async def test_where_it_is_unsafe_no_token_is_asked_for(browser: "Browser", house: House) -> None:
+    async with window(browser, house, PHONE) as visitor:
+        page = visitor.page
+        await page.set_extra_http_headers({"host": "relay.example"})
+        await page.route(
+            "**/admin/login",
+            lambda route: route.continue_(headers=route.request.headers | {"host": "relay.example"}),
+        )
+        await page.goto(f"{house.url}/admin/login")
+        assert await page.locator("input").count() == 0
+        await check(visitor)
+
+
+@pytest.mark.parametrize("looks", [WIDE, PHONE], ids=lambda looks: looks.name)
+async def test_the_keyboard_reaches_everything_and_shows_where_it_is(
+    browser: "Browser", house: House, looks: Looks
+) -> None:
+    id = await post(house, "KEYS", looks=looks.name)
+    async with window(browser, house, looks) as visitor:
+        await visitor.sign_in()
+        page = visitor.page
+        reached: list[str] = []
+        for _ in range(200):
+            await page.keyboard.press("Tab")
+            found: dict[str, Any] = await page.evaluate(FOCUSED)
+            if found["name"].startswith("BODY"):
+                break
+            assert found["outlined"], found
+            assert found["seen"], found
+            reached.append(found["name"])
+        assert reached[0] == "A #main"
+        assert any("Sign out" in name for name in reached)
+        assert f"A /admin/signals/{id}" in reached
+        assert any(name.startswith("DIV") for name in reached), "what scrolls can be scrolled"
+
+
+async def test_the_page_stays_alive_under_the_keyboard(browser: "Browser", house: House) -> None:
+    """New rows come in while a link has the focus, and it keeps it."""
+    first = await post(house, "FOCUS", n=1)
+    async with window(browser, house, WIDE) as visitor:
+        await visitor.sign_in()
+        page = visitor.page
+        await page.locator(f'a[href="/admin/signals/{first}"]').focus()
+        second = await post(house, "FOCUS", n=2)
+        await page.locator(f'a[href="/admin/signals/{second}"]').wait_for()
+        focused: dict[str, Any] = await page.evaluate(FOCUSED)
+        assert focused["name"] == f"A /admin/signals/{first}"
+        await check(visitor)
+
+
+async def test_a_click_that_takes_its_time_arrives(browser: "Browser", house: House) -> None:
+    """The row under a pressed button is not swapped away."""
+    id = await post(house, "CLICK")
+    async with window(browser, house, WIDE) as visitor:
+        await visitor.sign_in()
+        page = visitor.page
+        await page.locator(f'a[href="/admin/signals/{id}"]').hover()
+        await page.mouse.down()
+        async with page.expect_response("**/partials/overview"):
+            pass
+        await page.mouse.up()
+        await page.wait_for_url(f"**/admin/signals/{id}")
+
+
+async def test_without_scripts_everything_is_there_and_nothing_claims_to_be_live(
+    browser: "Browser", house: House
+) -> None:
+    id = await post(house, "PLAIN")
+    await house.relay.settled(id)
+    async with window(browser, house, PHONE, java_script=False) as visitor:
+        await visitor.sign_in()
+        assert await visitor.page.locator("[data-live]").inner_text() == ""
+        await visitor.page.locator(f'a[href="/admin/signals/{id}"]').click()
+        await visitor.page.get_by_role("heading", name="Its life").wait_for()
+
+
+async def test_the_lamp_says_when_the_server_is_gone_and_back(
+    browser: "Browser", house: House
+) -> None:
+    async with window(browser, house, WIDE) as visitor:
+        await visitor.sign_in()
+        lamp = visitor.page.locator("[data-live]")
+        await lamp.get_by_text("live", exact=True).wait_for()
+        await house.close()
+        try:
+            await lamp.get_by_text("reconnecting").wait_for()
+            assert await visitor.page.evaluate(TOO_FAINT) == []
+            assert await visitor.page.locator("tbody tr").count() > 0, "what was known stays"
+        finally:
+            await house.open()
+        await lamp.get_by_text("live", exact=True).wait_for()
+
+
+async def test_a_session_that_ended_leads_to_the_door(browser: "Browser", house: House) -> None:
+    async with window(browser, house, WIDE) as visitor:
+        await visitor.sign_in()
+        await house.relay.execute("DELETE FROM sessions")
+        await visitor.page.wait_for_url("**/admin/login")
+
+
+PAYLOADS = [
+    "<img src=x onerror=pwn()>",
+    "<script>pwn()</script>",
+    '"><svg onload=pwn()>',
+    "</pre><script src=/webhook/in></script>",
+    "'-pwn()-'",
+    "<iframe srcdoc='<script>parent.pwn()</script>'>",
+    "{{ 7*7 }}{% raw %}",
+    "<a href=javascript:pwn() autofocus onfocus=pwn()>x</a>",
+]
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+async def test_nothing_an_outsider_wrote_runs(
+    browser: "Browser", house: House, payload: str
+) -> None:
+    """A price, a field, a name, an exchange, and what the destination answers."""
+    listed = house.relay.finviz.market[9].ticker
+    house.relay.destination.answer = payload.encode()
+    try:
+        more = {"price": payload, payload: payload, "id": payload, "exchange": payload}
+        id = await post(house, listed, **more)
+        await house.relay.settled(id)
+        invalid = await post(house, f"{payload}", "buy")
+    finally:
+        house.relay.destination.answer = b"{}"
+    async with window(browser, house, WIDE) as visitor:
+        page = visitor.page
+        await page.add_init_script("window.pwned = 0; window.pwn = () => { window.pwned += 1; };")
+        await visitor.sign_in()
+        for path in ("/admin", f"/admin/signals/{id}", f"/admin/signals/{invalid}"):
+            await page.goto(f"{house.url}{path}")
+            assert await page.evaluate("window.pwned") == 0
+            assert await page.locator("main :is(img, svg, script, iframe, [onfocus])").count() == 0
+            await check(visitor)
+        await page.goto(f"{house.url}/admin/signals/{id}")
+        text = await page.locator("main").inner_text()
+        assert text.count(payload) >= 2, "it is shown as the text it is"
+
+
+async def test_a_token_in_a_body_is_masked_on_its_page(browser: "Browser", house: House) -> None:
+    id = await post(house, "MASKED", token="password-of-the-destination")
+    async with window(browser, house, WIDE) as visitor:
+        await visitor.sign_in()
+        await visitor.page.goto(f"{house.url}/admin/signals/{id}")
+        text = await visitor.page.locator("main").inner_text()
+        assert "password-of-the-destination" not in text
+        assert "•••" in text
+
+
+async def test_the_list_moves_on_the_page(browser: "Browser", house: House) -> None:
+    async with window(browser, house, PHONE) as visitor:
+        await visitor.sign_in()
+        page = visitor.page
+        first = house.relay.finviz.market[0].ticker
+        assert first in await page.locator(".ranks li").first.inner_text()
+
+        async def is_up() -> bool:
+            return await page.locator(".ranks li.counts").count() == 12
+
+        await until(is_up, "the twelve that count")
+        await check(visitor)

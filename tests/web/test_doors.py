@@ -1,0 +1,203 @@
+"""Who may pass which door: every route against every credential, and the headers on every answer."""
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from tests.web.stage import ADMIN_TOKEN, UPDATE_TOKEN, WEBHOOK_TOKEN, Relay, settings
+from main import build
+from web.security import SECURITY_HEADERS
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Door: TypeAlias = tuple[str, str]
+
+NOBODY = str(uuid4())
+CREDENTIALS = ("nothing", "forged", "ingest", "update", "admin", "session", "ended session")
+
+# What each credential is answered, in the order of CREDENTIALS.
+OPEN = (200,) * 7
+READ = (401, 401, 401, 200, 200, 200, 401)
+CHANGE = (401, 401, 401, 200, 200, 200, 401)
+PAGE = (303, 303, 303, 303, 303, 200, 303)
+PARTIAL = (401, 401, 401, 401, 401, 200, 401)
+
+DOORS: dict[Door, tuple[int, ...]] = {
+    ("GET", "/"): (307,) * 7,
+    ("GET", "/health"): OPEN,
+    ("GET", "/health/ready"): OPEN,
+    ("GET", "/status"): READ,
+    ("GET", "/metrics"): READ,
+    ("GET", "/openapi.json"): READ,
+    ("GET", "/api/universe"): READ,
+    ("GET", "/api/signals"): READ,
+    ("GET", "/api/signals/{id}"): tuple(404 if one == 200 else one for one in READ),
+    ("GET", "/finviz/config"): READ,
+    ("POST", "/finviz/config"): CHANGE,
+    ("GET", "/admin"): PAGE,
+    ("GET", "/admin/partials/overview"): PARTIAL,
+    ("GET", "/admin/signals/{id}"): tuple(404 if one == 200 else one for one in PAGE),
+    ("GET", "/admin/login"): OPEN,
+    ("POST", "/admin/login"): (401,) * 7,
+    ("POST", "/admin/logout"): (303,) * 7,
+}
+
+
+def routes(found: Any) -> Iterator[Door]:
+    """Every method and path an application answers, whatever router it came with."""
+    for route in found:
+        if isinstance(route, APIRoute):
+            yield from ((method, route.path) for method in route.methods)
+        elif "original_router" in vars(route):
+            yield from routes(vars(route)["original_router"].routes)
+        else:
+            yield ("MOUNT", route.path)
+
+
+def framework() -> FastAPI:
+    app: Any = build(settings(), "postgresql+asyncpg://nobody@/nothing", check_durability=False)
+    while not isinstance(app, FastAPI):
+        app = vars(app)["_app"]
+    return app
+
+
+async def test_every_route_has_a_row_in_this_table() -> None:
+    """A new route fails here until somebody has thought about who may use it."""
+    assert set(routes(framework().routes)) == {*DOORS, ("MOUNT", "/static")}
+
+
+async def sign_in(relay: Relay) -> str:
+    answer = await relay.http.post("/admin/login", data={"token": ADMIN_TOKEN})
+    assert answer.status_code == 303
+    relay.http.cookies.clear()
+    return answer.cookies["session"]
+
+
+async def sign_out(relay: Relay, session: str) -> None:
+    cookie = {"cookie": f"session={session}"}
+    assert (await relay.http.post("/admin/logout", headers=cookie)).status_code == 303
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ended(shared: Relay) -> str:
+    session = await sign_in(shared)
+    await sign_out(shared, session)
+    return session
+
+
+async def headers_of(relay: Relay, credential: str, ended: str) -> dict[str, str]:
+    tokens = {
+        "forged": ADMIN_TOKEN[:-1] + "0",
+        "ingest": WEBHOOK_TOKEN,
+        "update": UPDATE_TOKEN,
+        "admin": ADMIN_TOKEN,
+    }
+    if credential in tokens:
+        return {"authorization": f"Bearer {tokens[credential]}"}
+    if credential == "session":
+        return {"cookie": f"session={await sign_in(relay)}"}
+    return {"cookie": f"session={ended}"} if credential == "ended session" else {}
+
+
+@pytest.mark.parametrize("credential", CREDENTIALS)
+@pytest.mark.parametrize("door", DOORS, ids=" ".join)
+async def test_a_door_opens_to_whom_it_should(
+    shared: Relay, ended: str, door: Door, credential: str
+) -> None:
+    method, path = door
+    headers = await headers_of(shared, credential, ended)
+    body = {"json": {}} if path == "/finviz/config" and method == "POST" else {}
+    answer = await shared.http.request(
+        method, path.format(id=NOBODY), headers=headers, follow_redirects=False, **body
+    )
+    assert answer.status_code == DOORS[door][CREDENTIALS.index(credential)]
+    if answer.status_code == 401 and path != "/admin/login":
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.json()["code"] in {"unauthorized", "signed_out"}
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "https://evil.example"},
+        {"origin": "http://127.0.0.1:9999"},
+        {"origin": "null"},
+    ],
+)
+async def test_another_sites_page_changes_nothing_with_the_operators_cookie(
+    shared: Relay, marks: dict[str, str]
+) -> None:
+    """Cookies do not know ports: a page of any local program is of the same site."""
+    cookie = {"cookie": f"session={await sign_in(shared)}"}
+    before = await shared.rows("SELECT version FROM screens")
+    answer = await shared.http.post("/finviz/config", json={"top_n": 3}, headers=cookie | marks)
+    assert (answer.status_code, answer.json()["code"]) == (403, "cross_site")
+    assert await shared.rows("SELECT version FROM screens") == before
+
+
+async def test_the_relays_own_page_may_change_and_a_token_needs_no_page(shared: Relay) -> None:
+    cookie = {"cookie": f"session={await sign_in(shared)}"}
+    own = {"sec-fetch-site": "same-origin", "origin": "http://127.0.0.1:8000"}
+    bearer = {"authorization": f"Bearer {UPDATE_TOKEN}", "origin": "https://a-script.example"}
+    for headers in (cookie | own, bearer):
+        answer = await shared.http.post("/finviz/config", json={"top_n": 50}, headers=headers)
+        assert answer.status_code == 200
+
+
+ANSWERS: list[tuple[str, str, int]] = [
+    ("GET", "/", 307),
+    ("GET", "/health", 200),
+    ("GET", "/health/", 307),
+    ("GET", "/health/ready", 200),
+    ("GET", "/status", 401),
+    ("GET", "/metrics", 401),
+    ("GET", "/openapi.json", 401),
+    ("GET", "/docs", 404),
+    ("GET", "/redoc", 404),
+    ("GET", "/api/universe", 401),
+    ("GET", "/api/signals/x", 401),
+    ("GET", "/admin", 303),
+    ("GET", "/admin/login", 200),
+    ("GET", "/admin/partials/overview", 401),
+    ("GET", "/static/app.css", 200),
+    ("GET", "/static/live.js", 200),
+    ("GET", "/static/none.css", 404),
+    ("GET", "/static/../main.py", 404),
+    ("GET", "/static/%2e%2e/main.py", 404),
+    ("GET", "/no/such/page", 404),
+    ("DELETE", "/health", 405),
+    ("POST", "/webhook/in", 401),
+    ("GET", "/webhook/in", 405),
+    ("POST", f"/webhook/in/{WEBHOOK_TOKEN}", 400),
+    ("POST", "/finviz/config", 400),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), ANSWERS)
+async def test_every_answer_carries_the_security_headers(
+    shared: Relay, method: str, path: str, status: int
+) -> None:
+    answer: httpx.Response = await shared.http.request(method, path, follow_redirects=False)
+    assert answer.status_code == status
+    for name, value in SECURITY_HEADERS.items():
+        assert answer.headers.get_list(name.decode()) == [value.decode()], name
+    assert WEBHOOK_TOKEN not in answer.text
+    if status >= 400 and not path.startswith("/webhook"):
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == status
+
+
+async def test_the_policy_allows_nothing_inline_and_nobody_elses() -> None:
+    policy = SECURITY_HEADERS[b"content-security-policy"].decode()
+    assert "unsafe" not in policy
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "http" not in policy
