@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bench.stage import TOKEN, alerts, relay
+from demo.asgi import answer, body_of
 from demo.finviz import MadeUpFinviz, made_up_market
 
 
@@ -24,10 +25,8 @@ class Arrivals:
             return
         headers = dict(scope["headers"])
         self.at.setdefault(headers[b"webhook-id"].decode(), time.perf_counter())
-        while (await receive()).get("more_body"):
-            pass
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"ok"})
+        await body_of(receive)
+        await answer(send, 200, b"ok", "text/plain")
 
 
 def run(rate: int = 50, seconds: float = 10.0) -> dict[str, float]:

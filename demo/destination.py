@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from starlette.types import Receive, Scope, Send
 
+from demo.asgi import answer, body_of
+
 Answer: TypeAlias = tuple[int, dict[str, object]]
 
 BUSY: Answer = (429, {"success": False, "messageCode": "too-many-requests"})
@@ -32,25 +34,15 @@ class MadeUpDestination:
     most_kept: int = 10_000
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
+        body = await body_of(receive)
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         del self.parcels[: -self.most_kept]
         self.parcels.append(Parcel(headers, body))
-        status, answer = self._answer()
-        await _respond(send, status, json.dumps(answer).encode())
+        status, said = self._answer()
+        await answer(send, status, json.dumps(said).encode())
 
     def _answer(self) -> Answer:
         if self.trouble and self.chance.randrange(self.trouble) == 0:
             return self.chance.choice((BUSY, DOWN))
         number = len(self.parcels)
         return 200, {"success": True, "id": f"made-up-{number}", "logId": f"log-{number}"}
-
-
-async def _respond(send: Send, status: int, body: bytes) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

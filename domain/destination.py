@@ -17,6 +17,10 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 HTTPS_PORTS = frozenset({443, 8443})
 DEFAULT_WINDOWS = (Window(limit=60, seconds=60),)
 
+NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]{0,252}[a-z0-9_])?\.?", re.ASCII)
+FOUR_NUMBERS = re.compile(r"\d+(\.\d+){3}", re.ASCII)
+"""Looks like an IPv4 address; what is none (0177.0.0.1) is read as different hosts."""
+
 NEVER_PUBLIC = tuple(
     ipaddress.ip_network(text)
     for text in (
@@ -163,6 +167,8 @@ def _check_literal(parts: SplitResult, private: Collection[Network]) -> None:
     try:
         address = ipaddress.ip_address(parts.hostname or "")
     except ValueError:
+        if not NAME.fullmatch(parts.hostname or "") or FOUR_NUMBERS.fullmatch(parts.hostname or ""):
+            raise DestinationUrlError("names no host that could be reached") from None
         return
     only_private = must_be_private(parts.scheme, port_of(parts))
     if is_forbidden(address, private=private, only_private=only_private):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -27,6 +27,7 @@ from web.views import (
     Step,
     destination_row,
     duration,
+    iso,
     list_view,
     moment,
     problems,
@@ -146,7 +147,7 @@ def _signal(life: Life, parts: State) -> SignalView:
     }
     return SignalView(
         row=signal_row(row, now),
-        facts={name: str(value) for name, value in facts.items() if value is not None},
+        facts={name: _plain(value) for name, value in facts.items() if value is not None},
         steps=_steps(life, parts),
         attempts=[_attempt(attempt) for attempt in life.attempts],
         body=body_shown(row, parts["vault"]),
@@ -183,4 +184,10 @@ def _word(value: Any) -> str:
 
 def _attempt(attempt: Mapping[str, Any]) -> dict[str, str]:
     names = ("number", "started_at", "outcome", "status", "duration_ms", "error", "answer")
-    return {name: "" if attempt[name] is None else str(attempt[name]) for name in names}
+    return {name: _plain(attempt[name]) for name in names}
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return iso(value)
+    return "" if value is None else str(value)

@@ -16,10 +16,15 @@ NOTHING = "\N{EN DASH}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginView:
-    """templates/login.html. Where it would be ``insecure`` to sign in, no field asks for a token."""
+    """templates/login.html. Where signing in would be ``insecure``, no field asks for a token."""
 
     refused: str | None = None
     insecure: str | None = None
+
+
+def iso(at: datetime) -> str:
+    """A time in UTC, to the millisecond: 2026-01-02T15:04:05.678Z."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Moment:
 
     @property
     def iso(self) -> str:
-        return self.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return iso(self.at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

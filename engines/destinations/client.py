@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -75,7 +76,7 @@ class VettedBackend(httpcore.AsyncNetworkBackend):
 
 
 class DestinationClient:
-    """One client per destination: its own connections, kept alive, no redirects, no proxies."""
+    """One client per destination: own connections, kept alive; no redirects, proxies, cookies."""
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class DestinationClient:
             timeout=httpx.Timeout(self._deadline, connect=CONNECT_TIMEOUT),
             follow_redirects=False,
             trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             headers={"accept-encoding": "identity", "user-agent": "trading-signal-processor"},
         )
 

@@ -19,6 +19,7 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from demo.asgi import answer, body_of
 from demo.finviz import MadeUpFinviz, made_up_market
 
 ROOT = Path(__file__).parents[2]
@@ -68,16 +69,11 @@ class Destination:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
+        body = await body_of(receive)
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         self.arrivals.append(Arrival(time.monotonic(), headers, body))
         await asyncio.sleep(self.delay)
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"ok"})
+        await answer(send, 200, b"ok", "text/plain")
 
 
 @contextmanager

@@ -1,15 +1,17 @@
 """The database stops under load: 503 in time, recovery without a restart."""
 
+import itertools
 import os
 import signal
 import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.end_to_end.stage import ADMIN_TOKEN, WEBHOOK_TOKEN, alert, until, world
+from tests.end_to_end.stage import ADMIN_TOKEN, WEBHOOK_TOKEN, World, alert, until, world
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 
@@ -38,41 +40,46 @@ def test_a_stopped_database_is_answered_with_503_and_recovered_from(tmp_path: Pa
         assert stage.relay.process.poll() is None
 
 
+@dataclass(slots=True)
+class Flood:
+    """Posts alerts one after another, and remembers what was answered."""
+
+    stage: World
+    acknowledged: list[str] = field(default_factory=list[str])
+    statuses: set[int] = field(default_factory=set[int])
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        bearer = {"authorization": f"Bearer {WEBHOOK_TOKEN}"}
+        with httpx.Client(timeout=10, headers=bearer) as client:
+            for number in itertools.takewhile(lambda _: not self.stop.is_set(), itertools.count()):
+                body = alert(self.stage.tickers[number % 5], "buy", number)
+                answer = client.post(f"{self.stage.relay.url}/webhook/in", content=body)
+                self.statuses.add(answer.status_code)
+                if answer.status_code == 202:
+                    self.acknowledged.append(answer.json()["signal_id"])
+
+    def wait_for(self, more: int) -> None:
+        enough = len(self.acknowledged) + more
+        until(lambda: len(self.acknowledged) >= enough, 30, f"{more} more alerts accepted")
+
+
 def test_postgres_killed_under_load_loses_nothing_acknowledged(tmp_path: Path) -> None:
     """Only 202, 200 and 503 are ever answered; every 202 is in the journal afterwards."""
     with world(tmp_path / "relay", size=20, top_n=5) as stage:
-        acknowledged: list[str] = []
-        statuses: set[int] = set()
-        stop = threading.Event()
-
-        def send() -> None:
-            with httpx.Client(timeout=10) as client:
-                number = 0
-                while not stop.is_set():
-                    number += 1
-                    body = alert(stage.tickers[number % 5], "buy", number)
-                    url = f"{stage.relay.url}/webhook/in"
-                    bearer = {"authorization": f"Bearer {WEBHOOK_TOKEN}"}
-                    answer = client.post(url, content=body, headers=bearer)
-                    statuses.add(answer.status_code)
-                    if answer.status_code == 202:
-                        acknowledged.append(answer.json()["signal_id"])
-
-        thread = threading.Thread(target=send)
+        flood = Flood(stage)
+        thread = threading.Thread(target=flood.run)
         thread.start()
         try:
             for _ in range(3):
-                before = len(acknowledged)
-                until(lambda: len(acknowledged) > before + 30, 30, "alerts accepted")  # noqa: B023  used within this turn
+                flood.wait_for(30)
                 os.kill(stage.relay.postgres_pid, signal.SIGKILL)
-            before = len(acknowledged)
-            until(lambda: len(acknowledged) > before + 30, 30, "alerts accepted after the last")
+            flood.wait_for(30)
         finally:
-            stop.set()
+            flood.stop.set()
             thread.join(20)
-        assert statuses <= {200, 202, 503}
-        missing = [id for id in acknowledged if not _is_kept(stage.relay.url, id)]
-        assert not missing
+        assert flood.statuses <= {200, 202, 503}
+        assert [id for id in flood.acknowledged if not _is_kept(stage.relay.url, id)] == []
 
 
 def _is_kept(url: str, id: str) -> bool:

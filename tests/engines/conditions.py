@@ -16,5 +16,5 @@ async def until(condition: Callable[[], bool], within: float = 10) -> None:
 async def until_rows(condition: Callable[[], Awaitable[bool]], within: float = 10) -> None:
     """The same for a condition that has to be asked for."""
     async with asyncio.timeout(within):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110  a row has no event
             await asyncio.sleep(0.002)

@@ -220,7 +220,7 @@ async def test_the_token_is_told_to_nobody(
     finviz: MadeUpFinviz, source: Sources, caplog: pytest.LogCaptureFixture, fault: str | Reply
 ) -> None:
     finviz.answer_with(fault)
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "httpx"):
         answer = await source(token=TOKEN).fetch(a_screen())
     assert "auth=…" in caplog.text, "httpx told what it asked for"
     for told in (answer.detail, repr(answer), caplog.text):

@@ -5,18 +5,15 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 import uvicorn
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from tests.end_to_end.stage import free_port
 from tests.web.stage import ADMIN_TOKEN, Relay, cloned, relay, until
-
-if TYPE_CHECKING:
-    from playwright.async_api import Browser, BrowserContext, Page
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (
@@ -27,6 +24,7 @@ ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP relay.example 127.0.0.1",
 )
 
 
@@ -84,7 +82,7 @@ class House:
 class Visitor:
     """A page of a browser, and everything it complained about."""
 
-    page: "Page"
+    page: Page
     house: House
     complaints: list[str] = field(default_factory=list[str])
 
@@ -93,15 +91,19 @@ class Visitor:
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         page.on(
             "console",
-            lambda one: self.complaints.append(f"console {one.type}: {one.text}")
-            if one.type in {"error", "warning"}
-            else None,
+            lambda one: (
+                self.complaints.append(f"console {one.type}: {one.text}")
+                if one.type in {"error", "warning"}
+                else None
+            ),
         )
         page.on(
             "request",
-            lambda one: self.complaints.append(f"elsewhere: {one.url}")
-            if urlsplit(one.url).netloc != host
-            else None,
+            lambda one: (
+                self.complaints.append(f"elsewhere: {one.url}")
+                if urlsplit(one.url).netloc != host
+                else None
+            ),
         )
 
     async def sign_in(self) -> None:
@@ -123,7 +125,7 @@ class Looks:
 
 @asynccontextmanager
 async def window(
-    browser: "Browser", house: House, looks: Looks, *, java_script: bool = True
+    browser: Browser, house: House, looks: Looks, *, java_script: bool = True
 ) -> AsyncGenerator[Visitor]:
     context: BrowserContext = await browser.new_context(
         viewport={"width": looks.width, "height": looks.height},
@@ -141,11 +143,10 @@ async def window(
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncGenerator["Browser"]:
-    if not CHROMIUM.exists():
+async def browser() -> AsyncGenerator[Browser]:
+    if not CHROMIUM.exists():  # noqa: ASYNC240  once, before anything runs
         pytest.skip(f"no Chromium at {CHROMIUM}: apt install chromium")
-    api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
-    async with api.async_playwright() as playwright:
+    async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         yield browser
         await browser.close()

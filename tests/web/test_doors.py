@@ -1,4 +1,4 @@
-"""Who may pass which door: every route against every credential, and the headers on every answer."""
+"""Who may pass which door: every route against every credential; headers on every answer."""
 
 from collections.abc import Iterator
 from typing import Any, TypeAlias
@@ -10,8 +10,8 @@ import pytest_asyncio
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from tests.web.stage import ADMIN_TOKEN, UPDATE_TOKEN, WEBHOOK_TOKEN, Relay, settings
 from main import build
+from tests.web.stage import ADMIN_TOKEN, UPDATE_TOKEN, WEBHOOK_TOKEN, Relay, settings
 from web.security import SECURITY_HEADERS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -53,23 +53,24 @@ def routes(found: Any) -> Iterator[Door]:
     """Every method and path an application answers, whatever router it came with."""
     for route in found:
         if isinstance(route, APIRoute):
-            yield from ((method, route.path) for method in route.methods)
-        elif "original_router" in vars(route):
-            yield from routes(vars(route)["original_router"].routes)
+            yield from ((method, route.path) for method in route.methods or ())
+        elif included := getattr(route, "original_router", None):
+            yield from routes(included.routes)
         else:
             yield ("MOUNT", route.path)
 
 
 def framework() -> FastAPI:
-    app: Any = build(settings(), "postgresql+asyncpg://nobody@/nothing", check_durability=False)
-    while not isinstance(app, FastAPI):
-        app = vars(app)["_app"]
-    return app
+    """The framework's application behind the layers that stand in front of it."""
+    layer: object = build(settings(), "postgresql+asyncpg://nobody@/nothing")
+    while not isinstance(layer, FastAPI):
+        layer = vars(layer)["_app"]
+    return layer
 
 
 async def test_every_route_has_a_row_in_this_table() -> None:
     """A new route fails here until somebody has thought about who may use it."""
-    assert set(routes(framework().routes)) == {*DOORS, ("MOUNT", "/static")}
+    assert set(routes(vars(framework().router)["routes"])) == {*DOORS, ("MOUNT", "/static")}
 
 
 async def sign_in(relay: Relay) -> str:
@@ -112,9 +113,9 @@ async def test_a_door_opens_to_whom_it_should(
 ) -> None:
     method, path = door
     headers = await headers_of(shared, credential, ended)
-    body = {"json": {}} if path == "/finviz/config" and method == "POST" else {}
+    body: dict[str, object] | None = {} if door == ("POST", "/finviz/config") else None
     answer = await shared.http.request(
-        method, path.format(id=NOBODY), headers=headers, follow_redirects=False, **body
+        method, path.format(id=NOBODY), headers=headers, follow_redirects=False, json=body
     )
     assert answer.status_code == DOORS[door][CREDENTIALS.index(credential)]
     if answer.status_code == 401 and path != "/admin/login":

@@ -1,4 +1,4 @@
-"""The main job inside one process: alert, verdict by the list, delivery, and all of it read back."""
+"""The main job inside one process: alert, verdict by the list, delivery, all of it read back."""
 
 import json
 
@@ -32,9 +32,13 @@ async def test_every_step_of_a_life_is_told_in_order(shared: Relay, listed: str)
     answer = await shared.post({"ticker": listed, "action": "buy", "test": "steps"})
     life = await shared.settled(answer.json()["signal_id"])
     told = [event["event"] for event in life["events"]]
-    wanted = ["signal.received", "signal.approved", "delivery.queued"]
-    assert [event for event in told if event in wanted] == wanted
-    assert told[-1] == "position.opened" or "delivery.delivered" in told
+    assert [event for event in told if not event.startswith("position.")] == [
+        "signal.received",
+        "signal.approved",
+        "delivery.queued",
+        "delivery.sending",
+        "delivery.delivered",
+    ]
     assert [event["at"] for event in life["events"]] == sorted(e["at"] for e in life["events"])
     (delivery,) = life["deliveries"]
     assert (delivery["state"], delivery["destination"], delivery["attempts"][0]["number"]) == (

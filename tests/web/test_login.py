@@ -186,7 +186,8 @@ async def test_no_session_is_kept_in_clear(shared: Relay) -> None:
 
 
 @pytest.mark.parametrize(
-    "cookie", ["session=", "session=x", "session=\xff", "session", "=;;;=", "session=" + "x" * 9_000]
+    "cookie",
+    ["session=", "session=x", "session=\xff", "session", "=;;;=", "session=" + "x" * 9_000],
 )
 async def test_a_made_up_cookie_is_nobodys(shared: Relay, cookie: str) -> None:
     headers = [(b"cookie", cookie.encode("latin-1"))]

@@ -82,12 +82,8 @@ async def test_twenty_at_the_same_instant_are_one_signal(shared: Relay, listed: 
 async def test_the_idempotency_key_names_an_alert(shared: Relay, listed: str) -> None:
     """Its sender may write it anew: other bytes, the same alert."""
     key = f"key-{listed}"
-    one = await shared.post(
-        {"ticker": listed, "action": "buy", "sent_at": 1}, idempotency_key=key
-    )
-    same = await shared.post(
-        {"ticker": listed, "action": "buy", "sent_at": 2}, idempotency_key=key
-    )
+    one = await shared.post({"ticker": listed, "action": "buy", "sent_at": 1}, idempotency_key=key)
+    same = await shared.post({"ticker": listed, "action": "buy", "sent_at": 2}, idempotency_key=key)
     other = await shared.post(
         {"ticker": listed, "action": "buy", "sent_at": 1}, idempotency_key=f"{key}-2"
     )
@@ -95,9 +91,7 @@ async def test_the_idempotency_key_names_an_alert(shared: Relay, listed: str) ->
     assert one.json()["signal_id"] == same.json()["signal_id"] != other.json()["signal_id"]
 
 
-async def test_an_alert_is_not_lost_behind_its_broken_first_try(
-    shared: Relay, listed: str
-) -> None:
+async def test_an_alert_is_not_lost_behind_its_broken_first_try(shared: Relay, listed: str) -> None:
     """The same Idempotency-Key, mended: what never was an alert must not swallow the alert."""
     key = f"mended-{listed}"
     half = f'{{"ticker":"{listed}","action"'
@@ -141,7 +135,11 @@ async def test_a_repeat_of_an_expired_one_says_so(shared: Relay, listed: str) ->
         ('{"action":"buy","note":"XSECRETX"}', 422, "no_ticker"),
         ('{"ticker":"AAPL","action":"XSECRETX"}', 422, "unknown_action"),
         ('{"ticker":"<XSECRETX>","action":"buy"}', 422, "invalid_ticker"),
-        ('{"ticker":"AAPL","action":"buy","timenow":"2099-01-01T00:00:00Z"}', 422, "time_in_future"),
+        (
+            '{"ticker":"AAPL","action":"buy","timenow":"2099-01-01T00:00:00Z"}',
+            422,
+            "time_in_future",
+        ),
     ],
 )
 async def test_what_is_no_alert_is_refused_and_kept_without_an_echo(
@@ -174,9 +172,7 @@ async def test_our_token_in_the_body_is_cut_out_before_storage(
     assert WEBHOOK_TOKEN.encode() not in parcel.body
 
 
-async def test_the_operators_own_token_opens_too_and_is_cut_out(
-    shared: Relay, listed: str
-) -> None:
+async def test_the_operators_own_token_opens_too_and_is_cut_out(shared: Relay, listed: str) -> None:
     body = json.dumps({"ticker": listed, "action": "buy", "token": ADMIN_TOKEN})
     answer = await shared.http.post("/webhook/in", content=body)
     assert answer.status_code == 202
@@ -256,9 +252,7 @@ async def test_a_stranger_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[", b'{"ticker":"AAPL"}', b"x" * 60_000])
-async def test_a_stranger_is_not_told_what_is_wrong_with_a_body(
-    shared: Relay, body: bytes
-) -> None:
+async def test_a_stranger_is_not_told_what_is_wrong_with_a_body(shared: Relay, body: bytes) -> None:
     assert (await shared.http.post("/webhook/in", content=body)).status_code == 401
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -40,7 +41,7 @@ class Wire:
         self._server.close()
         for writer in self._writers:
             writer.close()
-        Path(self._folder, ".s.PGSQL.5432").unlink(missing_ok=True)
+        Path(self._folder, ".s.PGSQL.5432").unlink(missing_ok=True)  # noqa: ASYNC240  a moment
 
     def silence(self) -> None:
         """Connections are accepted, and nothing is ever answered."""
@@ -137,11 +138,10 @@ async def test_no_database_is_answered_with_503_in_time(
 
 
 @pytest.mark.parametrize(
-    "path", ["/status", "/api/universe", "/api/signals", "/finviz/config", "/admin", "/health/ready"]
+    "path",
+    ["/status", "/api/universe", "/api/signals", "/finviz/config", "/admin", "/health/ready"],
 )
-async def test_readers_are_told_to_come_again(
-    wired: Relay, wires: list[Wire], path: str
-) -> None:
+async def test_readers_are_told_to_come_again(wired: Relay, wires: list[Wire], path: str) -> None:
     """Not a server error of ours, and nothing raised into the server's log."""
     await until(lambda: is_ready(wired), "a ready relay")
     headers = {"authorization": f"Bearer {ADMIN_TOKEN}", "cookie": "session=somebody"}
@@ -170,7 +170,10 @@ async def test_a_full_backlog_refuses_buys_and_takes_sells_up_to_a_fifth_more(
     template: str,
 ) -> None:
     """A destination that allows one request an hour lets everything else wait."""
-    limits = {"dest_webhook_rate_limiting_enabled": True, "dest_webhook_rate_limits": "1/3600s"}
+    limits: dict[str, Any] = {
+        "dest_webhook_rate_limiting_enabled": True,
+        "dest_webhook_rate_limits": "1/3600s",
+    }
     async with cloned(template) as url, relay(url, queue_max_size=10, **limits) as one:
         tickers = [listing.ticker for listing in one.finviz.market[:TOP_N]]
         for ticker in tickers[:8]:

@@ -1,0 +1,25 @@
+"""What the made-up systems need of ASGI: a body read whole, and a short answer."""
+
+from starlette.types import Receive, Send
+
+
+async def body_of(receive: Receive) -> bytes:
+    """Read a request's body to its end."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+async def answer(
+    send: Send, status: int, body: bytes, content_type: str = "application/json"
+) -> None:
+    """Send a whole answer."""
+    headers = [
+        (b"content-type", content_type.encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,488 @@
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from standardwebhooks import Webhook
+
+from database.pool import Database
+from database.vault import Vault
+from domain.delivery import Answer, Outcome
+from domain.destination import Destination
+from domain.rate import Window
+from domain.signal import SignalId
+from engines.clock import utc_now
+from engines.metrics import Metrics
+from engines.relay.forwarder import Forwarder, Settler
+from engines.supervisor import running
+from engines.worker import Worker
+from tests.conftest import KEY
+from tests.database.rows import BUY, OK, SELL, UNKNOWN, UNSENT, Rows, an_entry
+from tests.engines.conditions import until, until_rows
+from tests.engines.wire import wired
+
+GRACE = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    at: float
+    url: str
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def ticker(self) -> str:
+        return json.loads(self.body)["ticker"]
+
+    @property
+    def side(self) -> str:
+        return json.loads(self.body)["side"]
+
+
+Script = Callable[[Post], Answer | Exception]
+
+
+def fine(_: Post) -> Answer:
+    return OK
+
+
+@dataclass(slots=True)
+class Outside:
+    """Every destination there is: what arrived, and how it is answered."""
+
+    answer: Script = fine
+    posts: list[Post] = field(default_factory=list[Post])
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: list[str] = field(default_factory=list[str])
+
+    def __post_init__(self) -> None:
+        self.open.set()
+
+    def answers(self, *answers: Answer | Exception) -> None:
+        """Answer so, one after another; the last one again and again."""
+        left = list(answers)
+        self.answer = lambda _: left.pop(0) if len(left) > 1 else left[0]
+
+    def connect(self, destination: Destination) -> "Line":
+        return Line(self, destination.url)
+
+    @property
+    def told(self) -> list[str]:
+        return [f"{post.side} {post.ticker}" for post in self.posts]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    outside: Outside
+    url: str
+
+    async def post(self, body: bytes, headers: dict[str, str]) -> Answer:
+        post = Post(asyncio.get_running_loop().time(), self.url, body, headers)
+        self.outside.posts.append(post)
+        answer = self.outside.answer(post)
+        await self.outside.open.wait()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def close(self) -> None:
+        self.outside.closed.append(self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    forwarder: Forwarder
+    settler: Settler
+    wake: Callable[[], None]
+
+
+@asynccontextmanager
+async def forwarding(
+    rows: Rows, outside: Outside, *, vault: Vault | None = None, database: Database | None = None
+) -> AsyncGenerator[Running]:
+    workers: dict[str, Worker] = {}
+    database = database or rows.database
+
+    def waking(name: str) -> Callable[[], None]:
+        def wake() -> None:
+            workers[name].wake()
+
+        return wake
+
+    settler = Settler(database=database, wake=waking("settler"), wake_forwarder=waking("forwarder"))
+    forwarder = Forwarder(
+        database=database,
+        vault=vault or rows.vault,
+        connect=outside.connect,
+        settle=settler.put,
+        wake=waking("forwarder"),
+        metrics=Metrics(),
+        clock=utc_now,
+        dice=lambda: 0.0,
+        workers=5,
+        sell_share=0.1,
+    )
+    soon = timedelta(milliseconds=20)
+    workers["settler"] = Worker("settler", settler.step, utc_now, soon)
+    workers["forwarder"] = Worker("forwarder", forwarder.step, utc_now, soon)
+    async with running([workers["settler"]], grace=GRACE):
+        async with running([workers["forwarder"]], grace=GRACE):
+            yield Running(forwarder, settler, waking("forwarder"))
+        outside.open.set()
+        await forwarder.drain(GRACE)
+    await settler.flush()
+
+
+@pytest.fixture
+def outside() -> Outside:
+    return Outside()
+
+
+@pytest.fixture
+async def main(rows: Rows) -> Destination:
+    return await rows.destination()
+
+
+async def queued(rows: Rows, *alerts: str) -> list[SignalId]:
+    """Approve alerts given as `buy AAPL`."""
+    split = [alert.split() for alert in alerts]
+    entries = [an_entry(ticker, SELL if side == "sell" else BUY) for side, ticker in split]
+    await rows.append(*entries)
+    await rows.decide()
+    assert await rows.sql("SELECT DISTINCT status FROM signals") == ["approved"]
+    return [entry.id for entry in entries]
+
+
+async def ended(rows: Rows, state: str, count: int = 1) -> None:
+    async def are() -> bool:
+        return (await rows.states("deliveries")).count(state) == count
+
+    await until_rows(are)
+
+
+async def test_a_delivery_is_signed_and_names_itself(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    (id,) = await queued(rows, "buy AAPL")
+    async with forwarding(rows, outside) as relay:
+        await ended(rows, "delivered")
+    (post,) = outside.posts
+    receiver = Webhook(base64.b64encode(main.signing_key).decode())
+    body = receiver.verify(post.body, post.headers)
+    assert body["ticker"] == "AAPL"
+    assert body["signal_id"] == str(id)
+    assert post.headers["webhook-id"] == post.headers["idempotency-key"] == str(id)
+    assert post.headers["content-type"] == "application/json"
+    assert post.headers["relay-hop"] == "1"
+    assert "relay-poss-resend" not in post.headers
+    assert await rows.states("positions") == ["open"]
+    counted = relay.forwarder.metrics.registry.get_sample_value
+    assert counted("relay_attempts_total", {"outcome": "delivered"}) == 1
+    assert counted("relay_deliveries_ended_total", {"state": "delivered"}) == 1
+    assert counted("relay_leave_seconds_count") == 1
+
+
+async def test_what_may_have_arrived_is_sent_again_marked_with_the_same_bytes(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    outside.answers(UNKNOWN, OK)
+    await queued(rows, "buy AAPL")
+    async with forwarding(rows, outside):
+        await ended(rows, "delivered")
+    first, again = outside.posts
+    assert first.body == again.body
+    assert first.headers["webhook-id"] == again.headers["webhook-id"]
+    assert "relay-poss-resend" not in first.headers
+    assert again.headers["relay-poss-resend"] == "Y"
+    assert main
+
+
+async def test_what_surely_did_not_arrive_is_not_marked(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    outside.answers(UNSENT, Answer(outcome=Outcome.NOT_PROCESSED, status=503), OK)
+    await queued(rows, "buy AAPL")
+    async with forwarding(rows, outside):
+        await ended(rows, "delivered")
+    assert ["relay-poss-resend" in post.headers for post in outside.posts] == [False] * 3
+    assert main
+
+
+async def test_a_client_that_fails_in_a_new_way_loses_nothing(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    outside.answers(ValueError("nobody thought of this"), OK)
+    await queued(rows, "buy AAPL")
+    async with forwarding(rows, outside):
+        await ended(rows, "delivered")
+    assert await rows.sql("SELECT error FROM attempts ORDER BY number") == ["ValueError", None]
+    assert outside.posts[1].headers["relay-poss-resend"] == "Y"
+    assert main
+
+
+async def test_a_refusal_ends_it_at_once(rows: Rows, main: Destination, outside: Outside) -> None:
+    outside.answers(Answer(outcome=Outcome.PERMANENT, status=404))
+    await queued(rows, "buy AAPL")
+    async with forwarding(rows, outside):
+        await ended(rows, "dead")
+    assert len(outside.posts) == 1
+    assert await rows.states("positions") == ["void"]
+    assert main
+
+
+async def test_a_lane_keeps_its_order_and_lanes_do_not_wait_for_one_another(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    tickers = [f"T{n}" for n in range(5)]
+    await queued(rows, *(f"{s} {t}" for _ in range(4) for s in ("buy", "sell") for t in tickers))
+
+    def answer(post: Post) -> Answer:
+        return UNKNOWN if "relay-poss-resend" not in post.headers and post.side == "buy" else OK
+
+    outside.answer = answer
+    async with forwarding(rows, outside):
+        await ended(rows, "delivered", 40)
+    seqs = {str(row.id): row.seq for row in await rows.sql("SELECT id, seq FROM signals")}
+    for ticker in tickers:
+        order = [seqs[p.headers["webhook-id"]] for p in outside.posts if p.ticker == ticker]
+        assert order == sorted(order)
+    assert len(outside.posts) == 60
+    assert main
+
+
+async def test_never_more_than_its_workers_at_once(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    await queued(rows, *(f"buy T{n}" for n in range(12)))
+    outside.open.clear()
+    async with forwarding(rows, outside) as relay:
+        await until(lambda: len(outside.posts) == 5)
+        for _ in range(5):
+            relay.wake()
+            await asyncio.sleep(0.01)
+        assert len(outside.posts) == 5
+        outside.open.set()
+        await ended(rows, "delivered", 12)
+    assert main
+
+
+async def test_a_wish_to_wait_is_kept_by_all_of_the_destination(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    wish = timedelta(seconds=0.4)
+    outside.answers(Answer(outcome=Outcome.NOT_PROCESSED, status=429, retry_after=wish), OK)
+    await queued(rows, "buy A")
+    async with forwarding(rows, outside) as relay:
+        await ended(rows, "queued")
+        await until_rows(lambda: held(rows))
+        await queued(rows, "sell A", "buy B")
+        relay.wake()
+        await ended(rows, "delivered", 3)
+    first, *others = outside.posts
+    assert all(post.at - first.at >= 0.4 for post in others)
+    assert main
+
+
+async def held(rows: Rows) -> bool:
+    return bool(await rows.sql("SELECT 1 FROM destinations WHERE hold_until IS NOT NULL"))
+
+
+async def test_a_sell_at_its_end_is_tried_once_more_though_told_to_wait(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    """Told to wait for a day: a sell that is not tried at all is lost for certain."""
+    day = timedelta(days=1)
+    refused = Answer(outcome=Outcome.NOT_PROCESSED, status=429, retry_after=day)
+    outside.answers(OK, refused)
+    await rows.bought(main, "A")
+    await queued(rows, "buy X")
+    async with forwarding(rows, outside) as relay:
+        await until(lambda: outside.told == ["buy X"])
+        await queued(rows, "sell A")
+        relay.wake()
+        await until_rows(lambda: held(rows))
+        await queued(rows, "buy B")
+        relay.wake()
+        await ended(rows, "queued", 2)
+        await rows.sql(
+            "UPDATE deliveries SET due_at = clock_timestamp(),"
+            " expires_at = clock_timestamp() + interval '5 s' WHERE state = 'queued'"
+        )
+        relay.wake()
+        await ended(rows, "dead")
+    assert outside.told == ["buy X", "sell A", "sell A"]
+    assert "open" in await rows.states("positions")
+
+
+async def test_what_was_leased_too_long_ago_is_withheld(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    """Leasing took longer than its grace: sent now, it could overflow a window."""
+    pauses = [0.6]
+
+    class SlowVault(Vault):
+        def open(self, sealed: bytes) -> bytes:
+            plain = super().open(sealed)
+            if b'"ticker"' in plain and pauses:
+                time.sleep(pauses.pop())
+            return plain
+
+    sealed = rows.vault.seal(b'{"ticker":"A","side":"buy"}')
+    await rows.append(an_entry("A", body=sealed, body_sealed=True))
+    await rows.decide()
+    async with forwarding(rows, outside, vault=SlowVault.from_key(KEY)):
+        await ended(rows, "delivered")
+    outcomes = await rows.sql("SELECT outcome FROM attempts ORDER BY epoch")
+    assert outcomes == ["withheld", "delivered"]
+    assert len(outside.posts) == 1
+    assert "relay-poss-resend" not in outside.posts[0].headers
+    assert await rows.sql("SELECT attempts FROM deliveries") == [1]
+    assert main
+
+
+async def test_no_sliding_window_at_the_destination_overflows(rows: Rows, outside: Outside) -> None:
+    await rows.destination(windows=(Window(limit=4, seconds=1),))
+    await queued(rows, *(f"buy T{n}" for n in range(7)))
+    async with forwarding(rows, outside):
+        await ended(rows, "delivered", 7)
+    times = [post.at for post in outside.posts]
+    assert all(later - earlier >= 1 for earlier, later in zip(times, times[3:], strict=False))
+
+
+async def test_the_reserve_of_a_full_window_is_for_sells(rows: Rows, outside: Outside) -> None:
+    main = await rows.destination(windows=(Window(limit=3, seconds=60),))
+    await rows.bought(main, "HELD")
+    await rows.sql("UPDATE attempts SET started_at = started_at - interval '1 day'")
+    await queued(rows, *(f"buy T{n}" for n in range(4)))
+    async with forwarding(rows, outside) as relay:
+        await ended(rows, "delivered", 3)
+        relay.wake()
+        await queued(rows, "sell HELD")
+        relay.wake()
+        await ended(rows, "delivered", 4)
+    assert outside.told[-1] == "sell HELD"
+    assert len(outside.posts) == 3
+
+
+async def test_after_a_change_nothing_goes_to_the_old_address(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    outside.open.clear()
+    await queued(rows, "buy A")
+    async with forwarding(rows, outside) as relay:
+        await until(lambda: len(outside.posts) == 1)
+        await rows.destination(url="https://other.example/")
+        await queued(rows, "buy B", "buy C")
+        relay.wake()
+        await until(lambda: len(outside.posts) == 3)
+        assert outside.closed == []
+        outside.open.set()
+        await ended(rows, "delivered", 3)
+        await until(lambda: outside.closed == [main.url])
+    assert [post.url for post in outside.posts] == [main.url] + ["https://other.example/"] * 2
+
+
+@pytest.mark.parametrize("state", ["paused", "disabled"])
+async def test_a_destination_that_is_stopped_is_sent_nothing(
+    rows: Rows, main: Destination, outside: Outside, state: str
+) -> None:
+    async with forwarding(rows, outside) as relay:
+        await queued(rows, "buy A")
+        relay.wake()
+        await ended(rows, "delivered")
+        await rows.sql("UPDATE destinations SET state = 'paused'")
+        await queued(rows, "buy B")
+        await rows.sql("UPDATE destinations SET state = :state", state=state)
+        relay.wake()
+        await until(lambda: outside.closed == [main.url])
+        assert outside.told == ["buy A"]
+        await rows.sql("UPDATE destinations SET state = 'enabled'")
+        relay.wake()
+        await ended(rows, "delivered", 2)
+
+
+async def test_draining_lets_what_is_on_the_wire_end_and_be_settled(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    outside.open.clear()
+    await queued(rows, "buy A")
+    async with forwarding(rows, outside):
+        await until(lambda: len(outside.posts) == 1)
+        await rows.destination(url="https://other.example/")
+        await queued(rows, "buy B", "buy C")
+        await until(lambda: len(outside.posts) == 3)
+    # Also what left by a client that was replaced meanwhile.
+    assert await rows.states("deliveries") == ["delivered"] * 3
+    assert sorted(outside.closed) == sorted([main.url, "https://other.example/"])
+
+
+async def test_draining_does_not_wait_for_ever(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    outside.open.clear()
+    await queued(rows, "buy A")
+    async with forwarding(rows, outside) as relay:
+        await until(lambda: len(outside.posts) == 1)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await relay.forwarder.drain(timedelta(seconds=0.05))
+        assert loop.time() - began < 1
+    assert main
+
+
+async def test_the_work_of_a_killed_process_is_taken_up_and_marked(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    await queued(rows, "buy A", "sell A")
+    (killed,) = await rows.lease(main, lasting=timedelta(milliseconds=100))
+    async with forwarding(rows, outside) as relay:
+        await rows.sql("SELECT pg_sleep(0.11)")
+        relay.wake()
+        await ended(rows, "delivered", 2)
+    assert outside.told == ["buy A", "sell A"]
+    assert ["relay-poss-resend" in post.headers for post in outside.posts] == [True, False]
+    assert killed.epoch == 1
+
+
+async def test_what_ended_while_the_database_was_gone_is_settled_when_it_is_back(
+    rows: Rows, main: Destination, outside: Outside, tmp_path: Path
+) -> None:
+    outside.open.clear()
+    await queued(rows, "buy A", "buy B")
+    async with wired(rows.database.url, tmp_path) as (line, url):
+        database = Database.connect(url, patience=timedelta(seconds=5))
+        async with forwarding(rows, outside, database=database):
+            await until(lambda: len(outside.posts) == 2)
+            line.down = True
+            line.cut()
+            outside.open.set()
+            await asyncio.sleep(0.1)
+            assert await rows.states("deliveries") == ["sending"] * 2
+            line.down = False
+            await ended(rows, "delivered", 2)
+        await database.close()
+    assert len(outside.posts) == 2
+    assert main
+
+
+async def test_what_cannot_be_settled_at_the_end_does_not_stop_the_end(
+    rows: Rows, main: Destination, outside: Outside, tmp_path: Path
+) -> None:
+    outside.open.clear()
+    await queued(rows, "buy A")
+    async with wired(rows.database.url, tmp_path) as (line, url):
+        database = Database.connect(url, patience=timedelta(seconds=5))
+        async with forwarding(rows, outside, database=database):
+            await until(lambda: len(outside.posts) == 1)
+            line.down = True
+            line.cut()
+        await database.close()
+    assert await rows.states("deliveries") == ["sending"]
+    assert main
