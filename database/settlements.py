@@ -1,5 +1,6 @@
 """Settlements: how attempts ended, recorded once each, and what that does to positions."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -167,7 +168,7 @@ EXPIRE = text(f"""
             UNION ALL {_POSITION_EVENTS}
         ) AS steps ORDER BY step
     )
-    SELECT id FROM settled
+    SELECT state FROM settled
 """)
 
 
@@ -202,14 +203,14 @@ async def settle(connection: Connection, settlements: Sequence[Settlement]) -> s
     return {DeliveryId(row.id) for row in rows}
 
 
-async def expire(connection: Connection, *, limit: int) -> int:
-    """End deliveries whose time is over without spending any of the rate; return how many."""
+async def expire(connection: Connection, *, limit: int) -> Counter[DeliveryState]:
+    """End deliveries whose time is over, at no cost to the rate; return how many, by state."""
     rows = (await connection.execute(OVERDUE, {"limit": limit})).all()
     if not rows:
-        return 0
+        return Counter()
     await connection.execute(LOCK_POSITIONS, {"tickers": [row.ticker for row in rows]})
     ended = await connection.execute(EXPIRE, {"ids": [row.id for row in rows]})
-    return len(ended.all())
+    return Counter(DeliveryState(row.state) for row in ended)
 
 
 def _change(step: Step) -> tuple[DeliveryState, str | None, datetime | None]:

@@ -1,6 +1,6 @@
 """Statistics: how much waits, how today went, how each destination stands. Read only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -24,7 +24,8 @@ RECENT = text("""
 """)
 
 STANDING = text("""
-    SELECT destinations.name, url_shown, windows, destinations.state, hold_until,
+    SELECT destinations.name, url_shown, windows, destinations.state,
+           greatest(hold_until - clock_timestamp(), interval '0') AS held_for,
            count(deliveries.id) FILTER (WHERE finished_at IS NULL) AS waiting,
            min(deliveries.queued_at) FILTER (WHERE finished_at IS NULL) AS oldest,
            (SELECT array_agg(used ORDER BY place) FROM (
@@ -73,16 +74,46 @@ class Count:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A destination for people: ``used`` is how many requests left within each window."""
+    """A destination for people.
+
+    ``used`` is how many requests left within each window, ``held_for`` how long it asked us to wait
+    from now on.
+    """
 
     name: str
     url_shown: str
     windows: str
     state: str
-    hold_until: datetime | None
+    held_for: timedelta | None
     waiting: int
     oldest: datetime | None
     used: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """How the relay stands, all of it at one moment. ``dead``: deliveries given up in 24 hours."""
+
+    backlog: Backlog
+    recent: Sequence[Count]
+    standings: Sequence[Standing]
+    positions: Mapping[str, int]
+    dead: int
+
+    def of_reason(self, reason: str) -> int:
+        """Signals of the last 24 hours that were turned away for this."""
+        return sum(count.signals for count in self.recent if count.reason == reason)
+
+
+async def snapshot(connection: ReadConnection) -> Snapshot:
+    """Everything at once; on a read connection it is one snapshot of the database."""
+    return Snapshot(
+        backlog=await backlog(connection),
+        recent=await recent(connection),
+        standings=await standings(connection),
+        positions=await positions(connection),
+        dead=await dead(connection),
+    )
 
 
 async def backlog(connection: ReadConnection) -> Backlog:
@@ -109,7 +140,7 @@ async def standings(connection: ReadConnection) -> list[Standing]:
             url_shown=row.url_shown,
             windows=row.windows,
             state=row.state,
-            hold_until=row.hold_until,
+            held_for=row.held_for or None,
             waiting=row.waiting,
             oldest=row.oldest,
             used=row.used or (),

@@ -40,6 +40,8 @@ CURRENT = text(f"""
     {_IN_FORCE}
 """)
 
+AGE = text(f"SELECT clock_timestamp() - universe.confirmed_at {_IN_FORCE}")
+
 LAST_FETCH = text("""
     SELECT fetches.at, outcome, detail, next_at, fetches.version, clock_timestamp() AS now
     FROM fetches JOIN screens ON screens.id = fetches.screen_id AND screens.active
@@ -164,6 +166,11 @@ async def current(connection: ReadConnection) -> Current:
         url=ScreenUrl(row.url), top_n=row.top_n, refresh=timedelta(seconds=row.refresh_sec)
     )
     return Current((row.id, row.screen_version, row.version), screen, universe)
+
+
+async def age(connection: ReadConnection) -> timedelta | None:
+    """How long ago the list in force was last confirmed; None when there is none."""
+    return (await connection.execute(AGE)).scalar_one_or_none()
 
 
 async def last_fetch(connection: ReadConnection) -> LastFetch | None:

@@ -32,7 +32,8 @@ class AlertStream:
         return self._buy(self.chance.choice(listed))
 
     def _buy(self, ticker: str) -> str:
-        self.held.append(ticker)
+        if ticker not in self.held:
+            self.held.append(ticker)
         return self._alert(f"NASDAQ:{ticker}", "buy")
 
     def _sell(self, ticker: str) -> str:

@@ -1,7 +1,7 @@
 """The admin pages: the overview, one signal. Each page is a shell around a partial."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -91,30 +91,27 @@ async def _overview(request: Request, parts: State) -> OverviewView:
     rules = parts["rules"]
     async with parts["pages"].read() as connection:
         current, last = await look(connection)
-        backlog = await statistics.backlog(connection)
-        recent = await statistics.recent(connection)
-        standings = await statistics.standings(connection)
-        positions = await statistics.positions(connection)
+        found = await statistics.snapshot(connection)
         rows = await audit.page(connection, Filter(limit=30))
     listed = list_view(current, last, trust_of(current, last, rules))
-    sentence, tone = summary(listed, backlog, standings)
+    sentence, tone = summary(listed, found)
     now = parts["clock"]()
     return OverviewView(
         sentence=sentence,
         tone=tone,
-        problems=problems(listed, standings, _sick(parts)),
-        counts=_totals(recent),
-        reasons=[count for count in recent if count.reason],
+        problems=problems(listed, found, _sick(parts)),
+        counts=_totals(found.recent),
+        reasons=[count for count in found.recent if count.reason],
         list=listed,
-        destinations=[destination_row(standing) for standing in standings],
-        positions=positions,
+        destinations=[destination_row(standing) for standing in found.standings],
+        positions=found.positions,
         signals=[signal_row(row, now) for row in rows],
         webhook=f"{rules.public_url or str(request.base_url).rstrip('/')}/webhook/in",
         version=rules.version,
     )
 
 
-def _totals(recent: list[Count]) -> dict[str, int]:
+def _totals(recent: Sequence[Count]) -> dict[str, int]:
     totals = {"received": sum(count.signals for count in recent)}
     for count in recent:
         if count.status != "received":

@@ -82,8 +82,14 @@ def require_same_origin(request: Request) -> None:
     """
     site, origin = (request.headers.get(name) for name in ("sec-fetch-site", "origin"))
     foreign = site not in {None, "same-origin", "none"}
-    if foreign or (origin is not None and _host(origin) != request.headers.get("host")):
+    if foreign or (origin is not None and _host(origin) not in _own_hosts(request)):
         raise ProblemError(403, "cross_site", "This must come from the relay's own page.")
+
+
+def _own_hosts(request: Request) -> list[str]:
+    """What the browser may have typed: a proxy may hand us another Host than PUBLIC_URL's."""
+    named = (request.headers.get("host"), _host(state_of(request)["rules"].public_url or ""))
+    return [host for host in named if host]
 
 
 def _host(origin: str) -> str:

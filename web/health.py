@@ -1,5 +1,7 @@
 """Is it alive, is it ready, how is it doing: /health, /health/ready, /status, /metrics."""
 
+from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -7,6 +9,7 @@ from fastapi.responses import JSONResponse
 
 from database import statistics
 from database.pool import is_unavailable
+from database.statistics import Backlog, Standing
 from domain.universe import Trust
 from engines.worker import Worker
 from web.dependencies import Parts, Reader, State
@@ -63,10 +66,7 @@ async def status(parts: Parts, _actor: Reader) -> dict[str, Any]:
     """Everything an operator asks first, from one snapshot of the database."""
     async with parts["pages"].read() as connection:
         current, last = await look(connection)
-        backlog = await statistics.backlog(connection)
-        recent = await statistics.recent(connection)
-        standings = await statistics.standings(connection)
-        positions = await statistics.positions(connection)
+        found = await statistics.snapshot(connection)
     age = age_of(current, last)
     return {
         "version": parts["rules"].version,
@@ -75,11 +75,20 @@ async def status(parts: Parts, _actor: Reader) -> dict[str, Any]:
             "age_sec": age and round(age.total_seconds(), 3),
             "last_fetch": fetch_shown(last),
         },
-        "backlog": backlog,
-        "last_24h": recent,
-        "positions": positions,
-        "destinations": standings,
+        "backlog": _plain(found.backlog),
+        "last_24h": found.recent,
+        "dead_24h": found.dead,
+        "positions": found.positions,
+        "destinations": [_plain(standing) for standing in found.standings],
         "workers": [{"name": w.name, **_health(w)} for w in parts["workers"]],
+    }
+
+
+def _plain(row: Backlog | Standing) -> dict[str, Any]:
+    """A row for programs: durations are seconds here, as everywhere in the API."""
+    return {
+        key: round(value.total_seconds(), 3) if isinstance(value, timedelta) else value
+        for key, value in asdict(row).items()
     }
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from database.audit import Facts
-from database.statistics import Backlog, Count, Standing
+from database.statistics import Count, Snapshot, Standing
 from database.universes import Current, LastFetch
+from domain.gate import Reason
 from domain.universe import Trust
 from domain.why import explain
 
@@ -187,28 +188,65 @@ def destination_row(standing: Standing) -> DestinationRow:
     )
 
 
-def summary(view: ListView, backlog: Backlog, destinations: Sequence[Standing]) -> tuple[str, str]:
+def summary(view: ListView, found: Snapshot) -> tuple[str, str]:
     """One sentence of state, and its tone: good, warn or bad."""
-    waiting = backlog.unfinished
-    tail = f"{waiting} {'delivery' if waiting == 1 else 'deliveries'} waiting."
-    if view.trust == Trust.FRESH:
-        listed = f"List fresh, {view.age} old."
-    elif view.trust == Trust.STALE:
-        listed = f"List stale, {view.age} old: buys are rejected, sells go out."
-    else:
-        listed = "No list yet: buys are rejected, sells go out."
-    if not any(d.state == "enabled" for d in destinations):
+    listed = {
+        Trust.FRESH: f"List fresh, {view.age} old.",
+        Trust.STALE: f"List stale, {view.age} old: buys are rejected, sells go out.",
+        Trust.UNKNOWN: "No list yet: buys are rejected, sells go out.",
+    }[Trust(view.trust)]
+    if not any(one.state == "enabled" for one in found.standings):
         return f"Not forwarding: no destination is set up. {listed}", "bad"
-    return f"Forwarding. {listed} {tail}", "good" if view.trust == Trust.FRESH else "warn"
+    waiting = counted(found.backlog.unfinished, "delivery", "deliveries")
+    held = [one.name for one in found.standings if one.held_for]
+    doing = f"Waiting for {', '.join(held)}." if held else "Forwarding."
+    calm = view.trust == Trust.FRESH and not held
+    return f"{doing} {listed} {waiting} waiting.", "good" if calm else "warn"
 
 
-def problems(view: ListView, destinations: Sequence[Standing], sick: Sequence[str]) -> list[str]:
+def problems(view: ListView, found: Snapshot, sick: Sequence[str]) -> list[str]:
     """What is wrong, each with what mends it."""
-    found = [f"{words}. The log says why." for words in sick]
-    if not destinations:
-        found.append("No destination: set DEST_WEBHOOK_URL in .env and start again.")
-    if view.trust != Trust.FRESH:
-        found.append(
-            f"The last look at Finviz: {view.outcome}. {view.detail} Next try in {view.next_try}."
+    return [
+        *(f"{words}. The log says why." for words in sick),
+        *_about_destinations(found),
+        *_about_list(view),
+        *_about_exits(found),
+    ]
+
+
+def _about_destinations(found: Snapshot) -> list[str]:
+    if not found.standings:
+        return ["No destination: set DEST_WEBHOOK_URL in .env and start again."]
+    return [
+        f"{one.name} asked us to wait: nothing more goes there for {duration(one.held_for)}."
+        for one in found.standings
+        if one.held_for
+    ]
+
+
+def _about_list(view: ListView) -> list[str]:
+    if view.trust == Trust.FRESH:
+        return []
+    return [f"The last look at Finviz: {view.outcome}. {view.detail} Next try in {view.next_try}."]
+
+
+def _about_exits(found: Snapshot) -> list[str]:
+    """Sells that went nowhere: the trader may still hold what he believes is sold."""
+    words: list[str] = []
+    if found.dead:
+        given_up = counted(found.dead, "delivery was", "deliveries were")
+        words.append(
+            f"{given_up} given up in the last 24 hours: look at the signals marked dead below."
         )
-    return found
+    if without := found.of_reason(Reason.NO_POSITION):
+        rejected = counted(without, "sell was", "sells were")
+        words.append(
+            f"{rejected} rejected in the last 24 hours because no position is open here"
+            " (no_position). If you hold one from before, sell it at your broker."
+        )
+    return words
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """A number and its noun: "1 delivery", "2 deliveries"."""
+    return f"{number} {one if number == 1 else many}"

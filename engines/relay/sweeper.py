@@ -1,10 +1,13 @@
 """The sweeper: ends what is overdue, forgets old dedupe keys, and knows how much waits."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from database import journal, settlements, statistics
+from database import journal, settlements, statistics, universes
 from database.pool import Database
+from database.statistics import Backlog
+from domain.delivery import DeliveryState
 from engines.clock import Clock
 from engines.metrics import Metrics
 from engines.worker import AGAIN
@@ -39,12 +42,21 @@ class Sweeper:
         async with self.database.write() as connection:
             ended = await settlements.expire(connection, limit=BATCH)
             waiting = await statistics.backlog(connection)
+            age = await universes.age(connection)
         self._memory.backlog = waiting.undecided + waiting.unfinished
-        self.metrics.undecided.set(waiting.undecided)
-        self.metrics.undelivered.set(waiting.unfinished)
-        if await self._forget_keys() or ended >= BATCH:
+        self._measure(ended, waiting, age)
+        if await self._forget_keys() or ended.total() >= BATCH:
             return AGAIN
         return EVERY
+
+    def _measure(
+        self, ended: Counter[DeliveryState], waiting: Backlog, age: timedelta | None
+    ) -> None:
+        for state, count in ended.items():
+            self.metrics.deliveries.labels(state).inc(count)
+        self.metrics.undecided.set(waiting.undecided)
+        self.metrics.undelivered.set(waiting.unfinished)
+        self.metrics.list_age.set(-1 if age is None else age.total_seconds())
 
     async def _forget_keys(self) -> int:
         now, last = self.clock(), self._memory.keys_at

@@ -161,7 +161,7 @@ class Rows:
 
     async def expire(self) -> int:
         async with self.database.write() as connection:
-            return await settlements.expire(connection, limit=500)
+            return (await settlements.expire(connection, limit=500)).total()
 
     async def states(self, table: str) -> list[str]:
         """The states of deliveries or positions, oldest first."""

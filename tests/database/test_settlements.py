@@ -2,10 +2,12 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from database import settlements
 from domain.delivery import Delivery, DeliveryState, Ended, Retry
 from domain.destination import Destination
+from domain.gate import SellPolicy
 from domain.signal import SignalId
 from engines.clock import utc_now
 from tests.database.rows import (
@@ -17,6 +19,7 @@ from tests.database.rows import (
     UNSENT,
     WITHHELD,
     Rows,
+    decide_on,
     settlement,
 )
 
@@ -201,6 +204,41 @@ async def test_an_end_and_a_settlement_at_once_do_not_block_one_another(
         assert await settlements.settle(settling, [settlement(exit_, OK)]) == {exit_.id}
     assert await ending == 0
     assert await rows.states("positions") == ["closed"]
+
+
+async def test_a_delivery_somebody_works_on_is_left_to_him(rows: Rows, main: Destination) -> None:
+    await leased(rows, main)
+    await rows.sql("UPDATE deliveries SET expires_at = queued_at, lease_until = queued_at")
+    async with rows.database.write() as working:
+        await working.execute(text("SELECT FROM deliveries FOR UPDATE"))
+        async with asyncio.timeout(2):
+            assert await rows.expire() == 0
+    assert await rows.expire() == 1
+
+
+async def test_a_judge_and_a_settlement_of_one_position_take_turns(
+    rows: Rows, main: Destination
+) -> None:
+    entry = await leased(rows, main)
+    await rows.alert("AAPL", SELL)
+    async with rows.database.write() as judging:
+        assert await decide_on(judging, 128, SellPolicy.WITH_POSITION)
+        settling = asyncio.create_task(rows.settle(settlement(entry, UNSENT, EXPIRED)))
+        done, _ = await asyncio.wait({settling}, timeout=0.1)
+        assert not done
+    assert await settling == {entry.id}
+    assert await rows.states("positions") == ["closing"]
+
+    async with rows.database.write() as settling_first:
+        (exit_,) = await rows.lease(main)
+        await settlements.settle(settling_first, [settlement(exit_, OK)])
+        await rows.alert("AAPL", SELL)
+        judging_after = asyncio.create_task(rows.decide())
+        done, _ = await asyncio.wait({judging_after}, timeout=0.1)
+        assert not done
+    judged = await judging_after
+    assert judged
+    assert judged.verdicts[0][1].reason == "no_position"
 
 
 async def bought_after(rows: Rows, main: Destination) -> SignalId:

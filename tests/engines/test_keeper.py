@@ -220,6 +220,15 @@ async def test_a_changed_screen_is_fetched_at_once_and_its_doubts_are_forgotten(
     assert found[1][0] == OTHER_MARKET[0].ticker
 
 
+async def test_what_was_doubted_of_one_screen_confirms_nothing_of_another(stage: Stage) -> None:
+    await stage.look()
+    stage.finviz.market = []
+    assert (await stage.look()).outcome is FetchOutcome.SUSPECT
+    await change(stage, url=OTHER_URL)
+    assert (await stage.look()).outcome is FetchOutcome.SUSPECT
+    assert await stage.listed() is None
+
+
 async def test_a_list_fetched_for_a_screen_that_changed_meanwhile_is_not_kept(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

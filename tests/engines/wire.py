@@ -5,9 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import make_url
-
-SOCKET = ".s.PGSQL.5432"
+from sqlalchemy import URL, make_url
 
 
 class Wire:
@@ -16,7 +14,7 @@ class Wire:
     ``down`` ends whatever wants to begin.
     """
 
-    def __init__(self, there: Path) -> None:
+    def __init__(self, there: URL) -> None:
         self._there = there
         self._open = asyncio.Event()
         self._heard = asyncio.Event()
@@ -44,7 +42,7 @@ class Wire:
         if self.down:
             writer.close()
             return
-        there_reader, there_writer = await asyncio.open_unix_connection(self._there)
+        there_reader, there_writer = await self._reach()
         for source, sink, gates in (
             (reader, there_writer, [self._open]),
             (there_reader, writer, [self._open, self._heard]),
@@ -53,6 +51,12 @@ class Wire:
             task = asyncio.create_task(self._carry(source, sink, gates))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        folder, port = self._there.query.get("host"), self._there.port or 5432
+        if folder:
+            return await asyncio.open_unix_connection(f"{folder}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(self._there.host, port)
 
     async def _carry(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, gates: list[asyncio.Event]
@@ -71,9 +75,9 @@ class Wire:
 async def wired(url: str, folder: Path) -> AsyncGenerator[tuple[Wire, str]]:
     """A wire to the database at ``url``, and the address that leads over it."""
     there = make_url(url)
-    wire = Wire(Path(str(there.query["host"])) / SOCKET)
-    server = await asyncio.start_unix_server(wire.join, folder / SOCKET)
-    here = there.set(query={"host": str(folder)})
+    wire = Wire(there)
+    server = await asyncio.start_unix_server(wire.join, folder / ".s.PGSQL.5432")
+    here = there.set(host="", port=5432, query={"host": str(folder)})
     try:
         yield wire, here.render_as_string(hide_password=False)
     finally:

@@ -184,6 +184,7 @@ async def test_without_scripts_everything_is_there_and_nothing_claims_to_be_live
 async def test_the_lamp_says_when_the_server_is_gone_and_back(
     browser: Browser, house: House
 ) -> None:
+    await house.relay.settled(await post(house, "LAMP"))
     async with window(browser, house, WIDE) as visitor:
         await visitor.sign_in()
         lamp = visitor.page.locator("[data-live]")
