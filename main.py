@@ -212,7 +212,7 @@ async def _start(stack: AsyncExitStack, house: House, outside: Outside) -> State
     settler = Settler(
         database=house.engines, wake=bell.rings("settler"), wake_forwarder=bell.rings("forwarder")
     )
-    forwarder = _forwarder(house, outside, settler, bell)
+    forwarder = _forwarder(house, outside, settler)
     keeper = await _keeper(stack, house, outside)
     last = [bell.hung(Worker("settler", settler.step, utc_now))]
     first = [
@@ -281,7 +281,7 @@ def _gatekeepers(house: House, bell: Bell) -> list[Worker]:
     return [gatekeeper(number) for number in range(1, settings.worker_concurrency + 1)]
 
 
-def _forwarder(house: House, outside: Outside, settler: Settler, bell: Bell) -> Forwarder:
+def _forwarder(house: House, outside: Outside, settler: Settler) -> Forwarder:
     settings = house.settings
 
     def connect(destination: Destination) -> DestinationClient:
@@ -297,7 +297,6 @@ def _forwarder(house: House, outside: Outside, settler: Settler, bell: Bell) -> 
         vault=house.vault,
         connect=connect,
         settle=settler.put,
-        wake=bell.rings("forwarder"),
         metrics=house.metrics,
         clock=utc_now,
         dice=roll,

@@ -5,7 +5,6 @@ import ipaddress
 import socket
 from collections.abc import AsyncIterable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ import httpx
 
 from domain.delivery import Answer, Outcome, classify
 from domain.destination import Network, is_forbidden, must_be_private, port_of
+from domain.retry_after import retry_after
 
 ANSWER_CAP = 65_536
 EXCERPT = 2_048
@@ -131,19 +131,6 @@ class DestinationClient:
 
     async def close(self) -> None:
         await self._client.aclose()
-
-
-def retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """Read `Retry-After`: seconds or an HTTP date (RFC 9110 §10.2.3). None when it says nothing."""
-    if not value:
-        return None
-    if value.strip().isdecimal() and len(value.strip()) <= 9:
-        return timedelta(seconds=int(value))
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
 
 
 def _transport(

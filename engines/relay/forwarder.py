@@ -74,7 +74,6 @@ class Forwarder:
     vault: Vault
     connect: Callable[[Destination], Client]
     settle: Callable[[Settlement], None]
-    wake: Callable[[], None]
     metrics: Metrics
     clock: Clock
     dice: Dice

@@ -8,12 +8,13 @@ from urllib.parse import quote
 import httpx
 from aiolimiter import AsyncLimiter
 
+from domain.retry_after import retry_after
 from domain.screen import Screen, export_url, page_url
 from domain.ticker import Ticker
 from domain.universe import FetchOutcome
 from engines.clock import Clock
 from engines.universe.finviz_export import read_export
-from engines.universe.finviz_http import FetchError, Reply, Visitor, hushed, parse_retry_after
+from engines.universe.finviz_http import FetchError, Reply, Visitor, hushed
 from engines.universe.finviz_page import Page, Row, read_page
 from engines.universe.source import Answer
 
@@ -120,7 +121,7 @@ class FinvizSource:
         return look.answer(page.kind, detail, total)
 
     def _accepted(self, page: Page, reply: Reply) -> Page:
-        wish = parse_retry_after(reply.headers.get("retry-after"), self._clock())
+        wish = retry_after(reply.headers.get("retry-after"), self._clock())
         if page.kind.is_list and not page.complete:
             raise FetchError(FetchOutcome.BROKEN, f"not a whole page: {page.why}", retry_after=wish)
         if not page.kind.is_list and page.kind is not FetchOutcome.PAST_END:

@@ -4,8 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 
 import httpx
 from aiolimiter import AsyncLimiter
@@ -137,16 +136,3 @@ def _followed(url: str, location: str) -> str:
         told = f"a redirect to another host: {there.scheme}://{there.host[:100]}"
         raise FetchError(FetchOutcome.WRONG_PAGE, told)
     return str(there)
-
-
-def parse_retry_after(text: str | None, now: datetime) -> timedelta | None:
-    """Read `Retry-After`: seconds or a date (RFC 9110, section 10.2.3). None when neither."""
-    wish = (text or "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", wish):
-        return timedelta(seconds=int(wish))
-    try:
-        at = parsedate_to_datetime(wish)
-    except (TypeError, ValueError):
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(at - now, timedelta(0))

@@ -120,7 +120,6 @@ async def forwarding(
         vault=vault or rows.vault,
         connect=connect or outside.connect,
         settle=settler.put,
-        wake=waking("forwarder"),
         metrics=Metrics(),
         clock=utc_now,
         dice=lambda: 0.0,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from domain.delivery import Answer, Outcome
 from domain.destination import DestinationUrlError, Network, check_destination_url
-from engines.destinations.client import DestinationClient, retry_after
+from domain.retry_after import retry_after
+from engines.destinations.client import DestinationClient
 from tests.domain.test_destination import ACCEPTED
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
@@ -299,37 +300,6 @@ def test_whatever_is_accepted_as_destination_can_be_dialled(text: str, sign: str
 
 
 NOW = datetime(2030, 1, 2, 15, 4, 5, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (None, None),
-        ("", None),
-        ("0", 0),
-        ("17", 17),
-        (" 17 ", 17),
-        ("999999999", 999_999_999),
-        ("9999999999", None),
-        ("-5", None),
-        ("1.5", None),
-        ("soon", None),
-        ("Wed, 02 Jan 2030 15:05:05 GMT", 60),
-        ("Wed, 02 Jan 2030 15:05:05 -0000", 60),
-        ("Wednesday, 02-Jan-30 15:05:05 GMT", 60),
-        ("Wed Jan  2 15:05:05 2030", 60),
-        ("Wed, 02 Jan 2030 16:05:05 +0100", 60),
-        ("Wed, 02 Jan 2030 15:00:00 GMT", 0),
-        ("Wed, 32 Jan 2030 15:00:00 GMT", None),
-        ("Wed, 02 Jan 99999999999 15:00:00 GMT", None),
-        ("Wed, 02 Jan 2030 15:00:00 +9999999999", None),
-        (" ", None),
-        (",", None),
-    ],
-)
-def test_a_wish_to_wait_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
-    wish = None if seconds is None else timedelta(seconds=seconds)
-    assert retry_after(value, NOW) == wish
 
 
 @given(st.text(st.characters(codec="latin-1")) | st.from_regex(r"\w{3}, \d+ Jan \d+ \d\d:\d\d"))

@@ -1,7 +1,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 from urllib.parse import parse_qs
 
@@ -13,7 +13,7 @@ from demo.finviz import FAULTS, Arrival, Listing, MadeUpFinviz, Reply, made_up_m
 from domain.screen import Screen, parse_screen_url
 from domain.universe import FetchOutcome
 from engines.universe.finviz import FinvizSource
-from engines.universe.finviz_http import SIZE_MAX, parse_retry_after
+from engines.universe.finviz_http import SIZE_MAX
 from engines.universe.source import UniverseSource
 from tests.conftest import FrozenClock
 from tests.engines.finviz_pages import page_in
@@ -337,27 +337,3 @@ async def test_the_real_hosts_are_asked_unless_told_otherwise(clock: FrozenClock
         await FinvizSource(http=http, clock=clock).fetch(a_screen())
         await FinvizSource(http=http, clock=clock, token=TOKEN).fetch(a_screen())
     assert asked == ["finviz.com", "elite.finviz.com"]
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("0", 0),
-        (" 120 ", 120),
-        ("Wed, 02 Jan 2030 15:05:05 GMT", 60),
-        ("Wednesday, 02-Jan-30 15:05:05 GMT", 60),
-        ("Wed, 02 Jan 2030 15:05:05 -0000", 60),
-        ("Wed, 02 Jan 2030 15:00:00 GMT", 0),
-        (None, None),
-        ("", None),
-        ("-5", None),
-        ("1.5", None),
-        ("soon", None),
-        ("99999999999999", None),
-        ("Wed, 99 Jan 2030 15:05:05 GMT", None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(text: str | None, seconds: float | None) -> None:
-    now = datetime(2030, 1, 2, 15, 4, 5, tzinfo=UTC)
-    expected = None if seconds is None else timedelta(seconds=seconds)
-    assert parse_retry_after(text, now) == expected
