@@ -22,7 +22,8 @@ from domain.delivery import (
 # What an ended or answered delivery does to the position its signal opened or closed:
 # `domain.position.follow`, for the deliveries in `settled`. Where a position comes alive again
 # beside another live one of its ticker, one stands for both and the other is closed: the one that
-# is held before one that is still on its way, and may yet be void.
+# is held before one that is still on its way, and may yet be void. An exit that waits behind a buy
+# that surely never left is superseded: sent alone, it would open a short.
 _POSITIONS_FOLLOW = """
     touched AS (
         SELECT positions.* FROM positions
@@ -43,7 +44,9 @@ _POSITIONS_FOLLOW = """
     ), followed AS (
         SELECT touched.id, touched.ticker, touched.opened_at, touched.state,
                CASE WHEN touched.state = 'closing' AND NOT coalesce(leaving.ended, false)
-                        THEN 'closing'
+                        THEN CASE WHEN entering.ended AND NOT entering.possibly_sent
+                                       AND NOT coalesce(leaving.possibly_sent, false)
+                                  THEN 'void' ELSE 'closing' END
                     WHEN touched.state = 'closing' AND leaving.all_delivered THEN 'closed'
                     WHEN touched.entry_signal_id IS NULL OR entering.any_delivered
                          OR entering.ended AND entering.possibly_sent THEN 'open'
@@ -52,6 +55,15 @@ _POSITIONS_FOLLOW = """
         FROM touched
         LEFT JOIN progress AS entering ON entering.signal_id = touched.entry_signal_id
         LEFT JOIN progress AS leaving ON leaving.signal_id = touched.exit_signal_id
+    ), moot AS (
+        UPDATE deliveries
+        SET state = 'superseded', reason = 'entry_unsent', finished_at = clock_timestamp()
+        FROM touched JOIN followed ON followed.id = touched.id
+        WHERE followed.state = 'closing' AND followed.becomes = 'void'
+          AND deliveries.signal_id = touched.exit_signal_id
+          AND deliveries.state = 'queued' AND NOT deliveries.possibly_sent
+          AND deliveries.id NOT IN (SELECT id FROM settled)
+        RETURNING deliveries.id, deliveries.signal_id, deliveries.finished_at
     ), live AS (
         SELECT id, ticker, opened_at, state, becomes FROM followed
         UNION ALL
@@ -82,6 +94,9 @@ _POSITION_EVENTS = """
     SELECT 2, updated_at, 'position.' || state, coalesce(exit_signal_id, entry_signal_id),
            NULL::uuid, id, jsonb_build_object('ticker', ticker, 'was', was)
     FROM moved
+    UNION ALL
+    SELECT 2, finished_at, 'delivery.superseded', signal_id, id, NULL, '{"reason": "entry_unsent"}'
+    FROM moot
 """
 
 # All unfinished positions of the tickers are locked first, in the order in which a judge locks

@@ -68,15 +68,22 @@ class Progress:
 def follow(state: PositionState, entry: Progress, exit_: Progress) -> PositionState:
     """Where the deliveries of its entry and exit put a position. Closed and void stay so.
 
-    A buy whose outcome is unknown counts as held: a sell must stay possible.
+    A buy whose outcome is unknown counts as held: a sell must stay possible. One that surely never
+    left makes its exit moot: sent alone, it would open a short.
     """
     match state:
         case PositionState.OPENING:
             return _entered(entry)
         case PositionState.CLOSING if exit_.ended:
             return PositionState.CLOSED if exit_.all_delivered else _entered(entry)
+        case PositionState.CLOSING if not exit_.possibly_sent and _never_left(entry):
+            return PositionState.VOID
         case _:
             return state
+
+
+def _never_left(entry: Progress) -> bool:
+    return entry.ended and not entry.possibly_sent
 
 
 def _entered(entry: Progress) -> PositionState:
