@@ -14,12 +14,12 @@ log = logging.getLogger(__name__)
 @asynccontextmanager
 async def running(workers: Sequence[Worker], *, grace: timedelta) -> AsyncGenerator[None]:
     """Run workers for the length of the block; on exit let each finish its step, then insist."""
-    stop = asyncio.Event()
-    tasks = {asyncio.create_task(w.run(stop), name=w.name) for w in workers}
+    tasks = {asyncio.create_task(w.run(), name=w.name) for w in workers}
     try:
         yield
     finally:
-        stop.set()
+        for worker in workers:
+            worker.stop()
         _, late = await asyncio.wait(tasks, timeout=grace.total_seconds()) if tasks else ((), ())
         for task in late:
             log.warning("worker.abandoned", extra={"worker": task.get_name()})

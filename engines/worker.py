@@ -1,6 +1,7 @@
 """One loop for every engine: work until there is none, then rest until woken or rested."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -38,18 +39,30 @@ class Worker:
     after_failure: timedelta = timedelta(seconds=0.25)
     health: Health = field(default_factory=Health, init=False)
     _woken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _stopped: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def wake(self) -> None:
         """There may be work: do not finish the rest."""
         self._woken.set()
 
-    async def run(self, stop: asyncio.Event) -> None:
+    def stop(self) -> None:
+        """Finish the step under way, then return from `run`."""
+        self._stopped.set()
+        self._woken.set()
+
+    async def run(self) -> None:
         """Return only between steps, so that stopping never tears one apart."""
-        while not stop.is_set():
+        while not self._stopped.is_set():
             self._woken.clear()
             rest = await self._step_safely()
             if rest is None or rest > AGAIN:
-                await first_of(stop.wait(), self._woken.wait(), within=rest)
+                await self._rest(rest)
+
+    async def _rest(self, rest: timedelta | None) -> None:
+        """Wait until woken, or until the rest is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if rest is None else rest.total_seconds()):
+                await self._woken.wait()
 
     async def _step_safely(self) -> timedelta | None:
         try:
@@ -73,18 +86,3 @@ class Worker:
         return min(
             self.after_failure * 2 ** min(health.failures_in_row - 1, 2), timedelta(seconds=1)
         )
-
-
-async def first_of(*waits: Awaitable[object], within: timedelta | None) -> None:
-    """Return when one of ``waits`` is done or the time is over; the others are cancelled."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(
-            tasks,
-            timeout=within.total_seconds() if within is not None else None,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
