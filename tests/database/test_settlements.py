@@ -57,45 +57,6 @@ async def test_a_delivered_buy_opens_its_position(rows: Rows, main: Destination)
     assert (await rows.events(delivery.signal_id))[-2:] == ["delivery.delivered", "position.open"]
 
 
-async def buy_and_sell(rows: Rows) -> SignalId:
-    """An exit queued behind its entry; the exit's id."""
-    await rows.alert("AAPL", BUY)
-    exit_ = await rows.alert("AAPL", SELL)
-    await rows.decide()
-    assert await rows.states("deliveries") == ["queued", "queued"]
-    return exit_
-
-
-async def test_a_sell_does_not_leave_for_a_buy_that_never_did(
-    rows: Rows, main: Destination
-) -> None:
-    """Alone at the destination it would open a short."""
-    exit_ = await buy_and_sell(rows)
-    await overdue(rows, "buy")
-    assert await rows.expire() == 1
-    assert await rows.states("deliveries") == ["expired", "superseded"]
-    assert await rows.states("positions") == ["void"]
-    assert "delivery.superseded" in await rows.events(exit_)
-    assert await rows.lease(main) == []
-
-
-async def test_a_sell_leaves_when_its_buy_may_have_arrived(rows: Rows, main: Destination) -> None:
-    await buy_and_sell(rows)
-    (entry,) = await rows.lease(main)
-    await rows.settle(settlement(entry, UNKNOWN, EXPIRED))
-    assert await rows.states("deliveries") == ["expired", "queued"]
-    assert [one.side for one in await rows.lease(main)] == [SELL]
-
-
-async def test_buy_and_sell_overdue_together_end_each_once(rows: Rows, main: Destination) -> None:
-    await buy_and_sell(rows)
-    await overdue(rows, "buy", "sell")
-    assert await rows.expire() == 2
-    assert await rows.states("deliveries") == ["expired", "dead"]
-    assert await rows.states("positions") == ["void"]
-    assert await rows.lease(main) == []
-
-
 async def test_a_delivered_sell_closes_it(rows: Rows, main: Destination) -> None:
     exit_ = await closing(rows, main)
     assert await rows.states("positions") == ["closing"]
