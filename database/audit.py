@@ -38,6 +38,21 @@ PAGE = text(f"""
     ORDER BY seq DESC LIMIT :limit
 """)
 
+# Exits that went nowhere: given up at a destination, or turned away for want of a position.
+ATTENTION = text(f"""
+    SELECT {_COLUMNS} FROM signals
+    WHERE id IN (
+        (SELECT signal_id FROM deliveries
+         WHERE state = 'dead' AND finished_at >= statement_timestamp() - interval '24 hours'
+         ORDER BY finished_at DESC LIMIT :limit)
+        UNION ALL
+        (SELECT id FROM signals
+         WHERE status = 'rejected' AND reason = 'no_position'
+           AND received_at >= statement_timestamp() - interval '24 hours'
+         ORDER BY seq DESC LIMIT :limit))
+    ORDER BY seq DESC LIMIT :limit
+""")
+
 ONE = text(f"SELECT {_COLUMNS}, content_type, body, body_sealed FROM signals WHERE id = :id")
 
 EVENTS = text("""
@@ -97,6 +112,12 @@ async def page(connection: ReadConnection, wanted: Filter) -> list[Facts]:
             "limit": wanted.limit,
         },
     )
+    return [dict(row) for row in rows.mappings()]
+
+
+async def attention(connection: ReadConnection, limit: int = 20) -> list[Facts]:
+    """Signals of the last 24 hours that somebody should look at, newest first."""
+    rows = await connection.execute(ATTENTION, {"limit": limit})
     return [dict(row) for row in rows.mappings()]
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from database.pool import Connection
+from database.pool import Connection, ReadConnection
 from database.vault import Vault
 from domain.delivery import Delivery, DeliveryId, DestinationId
 from domain.rate import Room, Used, Window
@@ -126,7 +126,7 @@ async def hold(connection: Connection, destination: DestinationId) -> Hold | Non
 
 
 async def usage(
-    connection: Connection, destination: DestinationId, windows: Sequence[Window]
+    connection: ReadConnection, destination: DestinationId, windows: Sequence[Window]
 ) -> Usage:
     """Count what was sent within each window, over all replicas."""
     spans = [timedelta(seconds=window.seconds) + GRACE for window in windows]

@@ -3,10 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 
+from database import lanes
 from database.pool import ReadConnection
+from domain.delivery import DestinationId
+from domain.rate import Window, parse_windows
 
 BACKLOG = text("""
     SELECT (SELECT count(*) FROM signals WHERE status = 'received') AS undecided,
@@ -25,18 +29,9 @@ RECENT = text("""
 
 STANDING = text("""
     SELECT destinations.name, url_shown, windows, destinations.state,
-           greatest(hold_until - clock_timestamp(), interval '0') AS held_for,
+           destinations.id, greatest(hold_until - clock_timestamp(), interval '0') AS held_for,
            count(deliveries.id) FILTER (WHERE finished_at IS NULL) AS waiting,
-           min(deliveries.queued_at) FILTER (WHERE finished_at IS NULL) AS oldest,
-           (SELECT array_agg(used ORDER BY place) FROM (
-                SELECT place, (
-                    SELECT count(*) FROM attempts
-                    WHERE attempts.destination_id = destinations.id
-                      AND started_at > statement_timestamp() - make_interval(
-                          secs => CAST(split_part(rtrim(span, 's'), '/', 2) AS integer))) AS used
-                FROM unnest(string_to_array(nullif(windows, ''), ','))
-                     WITH ORDINALITY AS period (span, place)) AS spent
-           ) AS used
+           min(deliveries.queued_at) FILTER (WHERE finished_at IS NULL) AS oldest
     FROM destinations
     LEFT JOIN deliveries ON deliveries.destination_id = destinations.id
                         AND deliveries.finished_at IS NULL
@@ -82,7 +77,7 @@ class Standing:
 
     name: str
     url_shown: str
-    windows: str
+    windows: Sequence[Window]
     state: str
     held_for: timedelta | None
     waiting: int
@@ -133,20 +128,24 @@ async def recent(connection: ReadConnection) -> list[Count]:
 
 
 async def standings(connection: ReadConnection) -> list[Standing]:
-    """How each destination stands, by name."""
-    return [
-        Standing(
-            name=row.name,
-            url_shown=row.url_shown,
-            windows=row.windows,
-            state=row.state,
-            held_for=row.held_for or None,
-            waiting=row.waiting,
-            oldest=row.oldest,
-            used=row.used or (),
-        )
-        for row in await connection.execute(STANDING)
-    ]
+    """How each destination stands, by name; its windows as the forwarder counts them."""
+    rows = (await connection.execute(STANDING)).all()
+    return [await _standing(connection, row) for row in rows]
+
+
+async def _standing(connection: ReadConnection, row: Row[tuple[Any, ...]]) -> Standing:
+    windows = parse_windows(row.windows) if row.windows else ()
+    usage = await lanes.usage(connection, DestinationId(row.id), windows)
+    return Standing(
+        name=row.name,
+        url_shown=row.url_shown,
+        windows=windows,
+        state=row.state,
+        held_for=row.held_for or None,
+        waiting=row.waiting,
+        oldest=row.oldest,
+        used=[used.total for used in usage.used],
+    )
 
 
 async def dead(connection: ReadConnection) -> int:

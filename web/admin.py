@@ -93,6 +93,7 @@ async def _overview(request: Request, parts: State) -> OverviewView:
         current, last = await look(connection)
         found = await statistics.snapshot(connection)
         rows = await audit.page(connection, Filter(limit=30))
+        attention = await audit.attention(connection)
     listed = list_view(current, last, trust_of(current, last, rules))
     sentence, tone = summary(listed, found)
     now = parts["clock"]()
@@ -106,6 +107,7 @@ async def _overview(request: Request, parts: State) -> OverviewView:
         destinations=[destination_row(standing) for standing in found.standings],
         positions=found.positions,
         signals=[signal_row(row, now) for row in rows],
+        attention=[signal_row(row, now) for row in attention],
         webhook=f"{rules.public_url or str(request.base_url).rstrip('/')}/webhook/in",
         version=rules.version,
     )

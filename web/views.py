@@ -94,6 +94,7 @@ class OverviewView:
     destinations: Sequence[DestinationRow]
     positions: Mapping[str, int]
     signals: Sequence[SignalRow]
+    attention: Sequence[SignalRow]
     webhook: str
     version: str
 
@@ -172,12 +173,9 @@ def signal_row(row: Facts, now: datetime) -> SignalRow:
 
 
 def destination_row(standing: Standing) -> DestinationRow:
-    windows = [w for w in standing.windows.split(",") if w]
     spent = [
-        f"{used} of {limit} in {span}"
-        for used, (limit, _, span) in zip(
-            standing.used, (w.partition("/") for w in windows), strict=False
-        )
+        f"{used} of {window.limit} in {window.seconds} s"
+        for used, window in zip(standing.used, standing.windows, strict=True)
     ]
     return DestinationRow(
         name=standing.name,
@@ -235,9 +233,7 @@ def _about_exits(found: Snapshot) -> list[str]:
     words: list[str] = []
     if found.dead:
         given_up = counted(found.dead, "delivery was", "deliveries were")
-        words.append(
-            f"{given_up} given up in the last 24 hours: look at the signals marked dead below."
-        )
+        words.append(f"{given_up} given up in the last 24 hours: see what wants a look below.")
     if without := found.of_reason(Reason.NO_POSITION):
         rejected = counted(without, "sell was", "sells were")
         words.append(

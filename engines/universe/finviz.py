@@ -99,7 +99,7 @@ class FinvizSource:
             look.add(page)
             total = page.total or 0
             if len(look.rows) >= min(look.screen.top_n, total):
-                detail = f"{len(look.rows)} of {total} rows, {look.pages} requests"
+                detail = f"{len(look.rows)} of {total} rows; requests: {look.pages}"
                 return look.answer(FetchOutcome.OK, detail, total)
         raise FetchError(FetchOutcome.BROKEN, f"more than {PAGES_MAX} pages for the top N")
 
