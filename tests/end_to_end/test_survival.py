@@ -99,4 +99,4 @@ def check_rate(arrivals: list[Arrival], limit: int, seconds: float) -> None:
     """No sliding window at the receiver holds more than the limit."""
     times = sorted(arrival.at for arrival in arrivals)
     for start, end in zip(times, times[limit:], strict=False):
-        assert end - start >= seconds - 0.05
+        assert end - start >= seconds

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from config import Settings
 from database.pool import Database
+from demo.asgi import answer, body_of
 from demo.finviz import MadeUpFinviz, made_up_market
 from main import Outside, build
 from tests.conftest import KEY, SERVER
@@ -115,15 +116,10 @@ class Destination:
     parcels: list[Parcel] = field(default_factory=list[Parcel])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
+        body = await body_of(receive)
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         self.parcels.append(Parcel(headers, body))
-        await send({"type": "http.response.start", "status": self.status, "headers": []})
-        await send({"type": "http.response.body", "body": self.answer})
+        await answer(send, self.status, self.answer)
 
 
 @asynccontextmanager
