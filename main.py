@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 import httpx
 from fastapi import FastAPI
@@ -14,35 +13,34 @@ from starlette.types import ASGIApp
 
 from config import Settings, SettingsError
 from database import destinations, screens
-from database.migrate import UnfitDatabaseError, answers, migrate, require_durable
-from database.pool import Database
+from database.migrate import UnfitDatabaseError, migrate, require_durable
+from database.pool import Database, is_unavailable
 from database.screens import ScreenId
 from database.vault import Vault
 from domain.access import SessionPolicy
+from domain.address import DestinationUrlError, check_destination_url
 from domain.delivery import DestinationId
-from domain.destination import (
-    Destination,
-    DestinationUrlError,
-    check_destination_url,
-    default_windows,
-)
+from domain.destination import Destination, SigningKeys, default_windows, own_hosts
 from domain.gate import SellPolicy
 from domain.screen import EXAMPLE_URL, Screen, ScreenError, parse_screen_url
 from domain.signal import Side, uuid7
 from domain.signature import key_of
 from engines.access.doorkeeper import Doorkeeper, grants_of
 from engines.clock import entropy, roll, utc_now
-from engines.destinations.client import DestinationClient
+from engines.destinations.client import DestinationClient, Limits
+from engines.failpoints import Reach, passes
 from engines.metrics import Metrics
-from engines.relay.forwarder import Forwarder, Settler
+from engines.relay.forwarder import Forwarder
 from engines.relay.gatekeeper import CurrentList, Gatekeeper
 from engines.relay.intake import Intake
+from engines.relay.leasing import Leasing
+from engines.relay.settler import Settler
 from engines.relay.sweeper import Sweeper
 from engines.supervisor import running
 from engines.universe import config_file
 from engines.universe.finviz import USER_AGENT, FinvizSource
 from engines.universe.keeper import Keeper
-from engines.worker import Worker
+from engines.worker import Bell, Worker
 from web.app import create_app
 from web.dependencies import Rules, State
 
@@ -67,10 +65,12 @@ def build(
     *,
     outside: Outside | None = None,
     check_durability: bool = True,
+    reach: Reach = passes,
 ) -> ASGIApp:
     """Read `_lifespan` top to bottom: what is opened first is closed last.
 
     ``check_durability`` refuses a server that could lose a commit; only tests run on one that may.
+    ``reach`` is what happens at failpoints; only tests have anything happen there.
     """
     around = outside or Outside()
     refuse_unfit(settings)
@@ -79,6 +79,7 @@ def build(
     async def lifespan(_app: FastAPI) -> AsyncGenerator[State]:
         async with AsyncExitStack() as stack:
             house = await _open(stack, settings, database_url, check_durability=check_durability)
+            house = replace(house, reach=reach)
             yield await _start(stack, house, around)
 
     return create_app(lifespan, VERSION)
@@ -112,6 +113,7 @@ class House:
     pages: Database
     vault: Vault
     metrics: Metrics
+    reach: Reach = passes
 
 
 async def _open(
@@ -119,10 +121,8 @@ async def _open(
 ) -> House:
     """Connect, migrate, and put the first screen and destination in place."""
 
-    def pool(size: int, patience: float, *, ask_first: bool = False) -> Database:
-        database = Database.connect(
-            url, pool=size, patience=timedelta(seconds=patience), ask_first=ask_first
-        )
+    def pool(size: int, patience: float) -> Database:
+        database = Database.connect(url, pool=size, patience=timedelta(seconds=patience))
         stack.push_async_callback(database.close)
         return database
 
@@ -130,29 +130,38 @@ async def _open(
         settings=settings,
         intake=pool(2, 2),
         engines=pool(min(settings.worker_concurrency, 8) + 4, 10),
-        pages=pool(4, 5, ask_first=True),
+        pages=pool(4, 5),
         vault=Vault.from_key(settings.encryption_key.get_secret_value()),
         metrics=Metrics(),
     )
     starting = Database.connect(url, pool=1, patience=timedelta(minutes=5))
     try:
-        await _wait_for(starting)
-        if check_durability:
-            await require_durable(starting)
-        await migrate(starting)
-        await _furnish(starting, house)
+        await _prepare(starting, house, check_durability=check_durability)
     finally:
         await starting.close()
     return house
 
 
-async def _wait_for(database: Database) -> None:
-    """Give a server that starts beside us half a minute. Raises UnfitDatabaseError."""
+async def _prepare(database: Database, house: House, *, check_durability: bool) -> None:
+    """Give a server that starts beside us, or goes away meanwhile, half a minute to be there.
+
+    Every part may be repeated. Raises UnfitDatabaseError.
+    """
     clock = asyncio.get_running_loop().time
     deadline = clock() + PATIENCE.total_seconds()
-    while not await answers(database):
-        if clock() > deadline:
-            raise UnfitDatabaseError(f"the database did not answer within {PATIENCE.seconds} s")
+    while True:
+        try:
+            if check_durability:
+                await require_durable(database)
+            await migrate(database)
+            return await _furnish(database, house)
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            if clock() > deadline:
+                raise UnfitDatabaseError(
+                    f"the database did not answer within {PATIENCE.seconds} s"
+                ) from None
         log.warning("database.awaited")
         await asyncio.sleep(1)
 
@@ -165,10 +174,10 @@ async def _furnish(database: Database, house: House) -> None:
         await screens.create_first(
             connection, first, "first screen", _first_screen(settings), actor=FROM_ENVIRONMENT
         )
-        if destination:
-            await destinations.put_named(
-                connection, house.vault, destination, actor=FROM_ENVIRONMENT
-            )
+        if destination and not await destinations.create_first(
+            connection, house.vault, destination, actor=FROM_ENVIRONMENT
+        ):
+            log.info("destination.in_database", extra={"setting": "DEST_WEBHOOK_URL"})
 
 
 def _first_screen(settings: Settings) -> Screen:
@@ -185,18 +194,17 @@ def _first_screen(settings: Settings) -> Screen:
 def _first_destination(settings: Settings) -> Destination | None:
     if settings.dest_webhook_url is None:
         return None
-    own = urlsplit(settings.public_url or "").hostname
     url = check_destination_url(
         settings.dest_webhook_url.get_secret_value(),
         private=settings.private_destinations,
-        own_hosts={own} if own else (),
+        own_hosts=own_hosts(settings.public_url),
     )
     windows = settings.rate_windows
     return Destination(
         id=DestinationId(uuid7(utc_now(), entropy(10))),
         name="main",
         url=url,
-        signing_key=key_of(settings.dest_webhook_signing_secret.get_secret_value()),
+        keys=SigningKeys(key_of(settings.dest_webhook_signing_secret.get_secret_value())),
         windows=default_windows(url) if windows is None else windows,
         version=1,
     )
@@ -207,10 +215,14 @@ async def _start(stack: AsyncExitStack, house: House, outside: Outside) -> State
     settings, bell = house.settings, Bell()
     intake, sweeper = (
         _intake(house, bell),
-        Sweeper(database=house.engines, metrics=house.metrics, clock=utc_now),
+        Sweeper(database=house.engines, metrics=house.metrics, clock=utc_now, reach=house.reach),
     )
     settler = Settler(
-        database=house.engines, wake=bell.rings("settler"), wake_forwarder=bell.rings("forwarder")
+        database=house.engines,
+        wake=bell.rings("settler"),
+        wake_forwarder=bell.rings("forwarder"),
+        dice=roll,
+        reach=house.reach,
     )
     forwarder = _forwarder(house, outside, settler)
     keeper = await _keeper(stack, house, outside)
@@ -230,33 +242,13 @@ async def _start(stack: AsyncExitStack, house: House, outside: Outside) -> State
     return _state(house, intake, [*first, *last], sweeper, bell)
 
 
-class Bell:
-    """Wakes workers by name, so that engines can ring for one another without knowing them."""
-
-    def __init__(self) -> None:
-        self._workers: dict[str, list[Worker]] = {}
-
-    def hung(self, worker: Worker) -> Worker:
-        """Let this worker be woken by the first word of its name."""
-        self._workers.setdefault(worker.name.split()[0], []).append(worker)
-        return worker
-
-    def rings(self, name: str, place: int = 0) -> Callable[[], None]:
-        """What wakes the worker of this name at this place; nobody when there is none."""
-
-        def ring() -> None:
-            for worker in self._workers.get(name, [])[place : place + 1]:
-                worker.wake()
-
-        return ring
-
-
 def _intake(house: House, bell: Bell) -> Intake:
     return Intake(
         database=house.intake,
         metrics=house.metrics,
         wake=bell.rings("intake"),
         wake_gatekeeper=bell.rings("gatekeeper"),
+        reach=house.reach,
     )
 
 
@@ -275,6 +267,7 @@ def _gatekeepers(house: House, bell: Bell) -> list[Worker]:
             wake_forwarder=bell.rings("forwarder"),
             wake_another=bell.rings("gatekeeper", number),
             poll=timedelta(seconds=1) if number == 1 else None,
+            reach=house.reach,
         ).step
         return Worker(f"gatekeeper {number}", step, utc_now)
 
@@ -288,20 +281,26 @@ def _forwarder(house: House, outside: Outside, settler: Settler) -> Forwarder:
         return DestinationClient(
             destination.url,
             private=settings.private_destinations,
-            connections=settings.forwarding_workers,
+            limits=Limits(
+                connections=destination.concurrency or settings.forwarding_workers,
+                deadline=destination.timeout,
+                connecting=destination.connect_timeout,
+            ),
             transport=outside.destination,
+            reach=house.reach,
         )
 
     return Forwarder(
         database=house.engines,
-        vault=house.vault,
+        leasing=Leasing(vault=house.vault, sell_share=settings.sell_reserved_share),
         connect=connect,
         settle=settler.put,
+        is_behind=settler.is_behind,
         metrics=house.metrics,
         clock=utc_now,
         dice=roll,
         workers=settings.forwarding_workers,
-        sell_share=settings.sell_reserved_share,
+        reach=house.reach,
     )
 
 
@@ -318,7 +317,13 @@ async def _keeper(stack: AsyncExitStack, house: House, outside: Outside) -> Keep
         token=token.get_secret_value() if token else None,
         user_agent=settings.finviz_user_agent or USER_AGENT,
     )
-    return Keeper(database=house.engines, source=source, metrics=house.metrics, dice=roll)
+    return Keeper(
+        database=house.engines,
+        source=source,
+        metrics=house.metrics,
+        dice=roll,
+        reach=house.reach,
+    )
 
 
 def _state(
@@ -345,6 +350,7 @@ def _state(
         backlog=lambda: sweeper.backlog,
         wake_keeper=bell.rings("keeper"),
         rules=_rules(settings),
+        reach=house.reach,
         clock=utc_now,
         entropy=entropy,
     )
@@ -364,4 +370,6 @@ def _rules(settings: Settings) -> Rules:
         list_max_age=timedelta(seconds=max_age) if max_age else None,
         elite=settings.finviz_use_elite,
         queue_max=settings.queue_max_size,
+        private_destinations=settings.private_destinations,
+        own_hosts=own_hosts(settings.public_url),
     )

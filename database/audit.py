@@ -38,13 +38,16 @@ PAGE = text(f"""
     ORDER BY seq DESC LIMIT :limit
 """)
 
-# Exits that went nowhere: given up at a destination, or turned away for want of a position.
+# What went nowhere, or nobody knows where: given up at a destination, held for the operator's word,
+# or an exit turned away for want of a position.
 ATTENTION = text(f"""
     SELECT {_COLUMNS} FROM signals
     WHERE id IN (
         (SELECT signal_id FROM deliveries
          WHERE state = 'dead' AND finished_at >= statement_timestamp() - interval '24 hours'
          ORDER BY finished_at DESC LIMIT :limit)
+        UNION ALL
+        (SELECT signal_id FROM deliveries WHERE state = 'held' ORDER BY due_at LIMIT :limit)
         UNION ALL
         (SELECT id FROM signals
          WHERE status = 'rejected' AND reason = 'no_position'

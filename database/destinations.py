@@ -1,49 +1,148 @@
-"""Destinations: where approved signals go. Addresses and keys are sealed; pages see a mask."""
+"""Destinations and their versions. Addresses, headers and keys are sealed; pages see a mask."""
 
-from sqlalchemy import text
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypeAlias
 
+from sqlalchemy import Row, RowMapping, TextClause, text
+from sqlalchemy.exc import IntegrityError
+
+from database import lanes
 from database.pool import Connection, ReadConnection
 from database.vault import Vault
-from domain.delivery import DestinationId
-from domain.destination import Destination, shown
-from domain.rate import format_windows, parse_windows
+from domain.address import shown
+from domain.body import MASK, masked
+from domain.delivery import DestinationId, Guarantee
+from domain.destination import TURNS, Destination, DestinationState, Mode, SigningKeys, Turn
+from domain.mapping import BodyMapping, Preset
+from domain.rate import Window, format_windows, parse_windows
+
+Facts: TypeAlias = dict[str, Any]
+
+
+class NameTakenError(ValueError):
+    """Another destination has this name."""
+
 
 ANY_ENABLED = text("SELECT EXISTS (SELECT FROM destinations WHERE state <> 'disabled')")
+ANY = text("SELECT EXISTS (SELECT FROM destinations)")
+LOCK = text("LOCK TABLE destinations IN SHARE ROW EXCLUSIVE MODE")
 VERSIONS = text("SELECT id, version FROM destinations WHERE state = 'enabled'")
-ENABLED = text("""
-    SELECT id, name, url_sealed, signing_sealed, windows, version
-    FROM destinations WHERE state = 'enabled' ORDER BY name
+_VERSION = """
+    SELECT destinations.id, name, destination_versions.version, url_sealed, mode, guarantee,
+           windows, concurrency, timeout_sec, connect_sec, headers_sealed, mapping,
+           signing_sealed, previous_sealed, previous_until
+    FROM destinations JOIN destination_versions ON destination_id = destinations.id
+"""
+ENABLED = text(f"""
+    {_VERSION} WHERE state = 'enabled' AND destination_versions.version = destinations.version
+    ORDER BY name
 """)
-BY_NAME = text("""
-    SELECT id, name, url_sealed, signing_sealed, windows
-    FROM destinations WHERE name = :name FOR UPDATE
+ONE_VERSION = text(f"""
+    {_VERSION} WHERE destinations.id = :id AND destination_versions.version = :version
 """)
-INSERT = text("""
-    WITH made AS (
-        INSERT INTO destinations (id, name, url_sealed, url_shown, signing_sealed, windows)
-        VALUES (:id, :name, :url_sealed, :url_shown, :signing_sealed, :windows)
-        ON CONFLICT (name) DO NOTHING
-        RETURNING id, name, url_shown, windows
-    )
+
+_GIVEN = """
+    :url_sealed, :url_shown, :mode, :guarantee, :windows, :concurrency, :timeout_sec, :connect_sec,
+    :headers_sealed, CAST(:mapping AS jsonb), :signing_sealed, :previous_sealed, :previous_until,
+    :actor
+"""
+_KEPT = """
+    destination_id, version, url_sealed, url_shown, mode, guarantee, windows, concurrency,
+    timeout_sec, connect_sec, headers_sealed, mapping, signing_sealed, previous_sealed,
+    previous_until, made_by
+"""
+_TOLD = """
     INSERT INTO events (event, actor, detail)
-    SELECT 'destination.created', :actor,
-           jsonb_build_object(
-               'destination_id', id, 'name', name, 'url', url_shown, 'windows', windows)
-    FROM made RETURNING id
+    SELECT '{event}', :actor,
+           jsonb_strip_nulls(jsonb_build_object(
+               'destination_id', destination_id, 'name', CAST(:name AS text), 'version', version,
+               'url', url_shown, 'mode', mode, 'guarantee', guarantee, 'windows', windows,
+               'previous_until', previous_until))
+    FROM kept RETURNING id
+"""
+CREATE = text(f"""
+    WITH made AS (
+        INSERT INTO destinations (id, name) VALUES (:id, :name)
+        ON CONFLICT (name) DO NOTHING RETURNING id, version
+    ), kept AS (
+        INSERT INTO destination_versions ({_KEPT}) SELECT id, version, {_GIVEN} FROM made
+        RETURNING *
+    ) {_TOLD.format(event="destination.created")}
 """)
-UPDATE = text("""
+_NEXT = f"""
     WITH changed AS (
         UPDATE destinations
-        SET url_sealed = :url_sealed, url_shown = :url_shown, signing_sealed = :signing_sealed,
-            windows = :windows, version = version + 1, updated_at = clock_timestamp()
-        WHERE id = :id
-        RETURNING id, name, url_shown, windows, version
+        SET name = :name, version = version + 1, updated_at = clock_timestamp()
+        WHERE id = :id AND version = :version RETURNING id, version
+    ), kept AS (
+        INSERT INTO destination_versions ({_KEPT}) SELECT id, version, {_GIVEN} FROM changed
+        RETURNING *
+    )
+"""
+CHANGE = text(_NEXT + _TOLD.format(event="destination.changed"))
+ROTATE = text(_NEXT + _TOLD.format(event="destination.key_rotated"))
+
+HOLD = text("SELECT version, state FROM destinations WHERE id = :id FOR NO KEY UPDATE")
+TURN = text("""
+    WITH turned AS (
+        UPDATE destinations SET state = :state, updated_at = clock_timestamp()
+        WHERE id = :id AND state = ANY(CAST(:before AS text[])) RETURNING id, name
     )
     INSERT INTO events (event, actor, detail)
-    SELECT 'destination.changed', :actor,
-           jsonb_build_object('destination_id', id, 'name', name, 'url', url_shown,
-                              'windows', windows, 'version', version)
-    FROM changed RETURNING id
+    SELECT :event, :actor, jsonb_build_object('destination_id', id, 'name', name)
+    FROM turned RETURNING id
+""")
+TOLD_AS = {
+    Turn.PAUSE: "destination.paused",
+    Turn.RESUME: "destination.resumed",
+    Turn.DISABLE: "destination.disabled",
+    Turn.ENABLE: "destination.enabled",
+}
+_TERMS = """
+    url_shown AS url, mode, guarantee, windows, concurrency, timeout_sec AS timeout,
+    connect_sec AS connect_timeout, headers_sealed, mapping
+"""
+LISTED = text(f"""
+    SELECT destinations.id, name, destinations.state, destinations.version, {_TERMS},
+           CASE WHEN previous_until > clock_timestamp() THEN previous_until END
+               AS previous_key_until,
+           made_at AS changed_at, breaker, breaker_since, breaker_until, breaker_cause,
+           CASE WHEN hold_until > clock_timestamp() THEN hold_until END AS hold_until,
+           count(deliveries.id) FILTER (WHERE deliveries.state = 'queued') AS queued,
+           count(deliveries.id) FILTER (WHERE deliveries.state = 'sending') AS sending,
+           count(deliveries.id) FILTER (WHERE deliveries.state = 'held') AS held,
+           count(deliveries.id) FILTER (WHERE deliveries.state = 'queued'
+               AND destination_version < destinations.version) AS queued_older
+    FROM destinations
+    JOIN destination_versions AS kept ON kept.destination_id = destinations.id
+                                     AND kept.version = destinations.version
+    LEFT JOIN deliveries ON deliveries.destination_id = destinations.id
+                        AND deliveries.finished_at IS NULL
+    WHERE CAST(:id AS uuid) IS NULL OR destinations.id = :id
+    GROUP BY destinations.id, kept.destination_id, kept.version ORDER BY name
+""")
+HISTORY = text(f"""
+    SELECT version, {_TERMS}, made_at, made_by,
+           (SELECT count(*) FROM deliveries
+            WHERE deliveries.destination_id = kept.destination_id
+              AND destination_version = kept.version AND finished_at IS NULL) AS unfinished
+    FROM destination_versions AS kept WHERE destination_id = :id
+    ORDER BY version DESC LIMIT 100
+""")
+CLOSE_BREAKER = text("""
+    WITH closed AS (
+        UPDATE destinations
+        SET breaker = 'closed', breaker_since = clock_timestamp(), breaker_until = NULL,
+            breaker_cause = NULL, breaker_trips = 0, breaker_failures = 0, breaker_successes = 0
+        WHERE id = :id AND breaker <> 'closed' RETURNING id, name
+    )
+    INSERT INTO events (event, actor, detail)
+    SELECT 'destination.breaker_closed', :actor,
+           jsonb_build_object('destination_id', id, 'name', name, 'reason', 'by hand')
+    FROM closed RETURNING id
 """)
 
 
@@ -58,39 +157,189 @@ async def enabled_versions(connection: ReadConnection) -> dict[DestinationId, in
 
 
 async def enabled(connection: ReadConnection, vault: Vault) -> list[Destination]:
-    """Every destination that may be sent to now, unsealed."""
-    return [
-        Destination(
-            id=DestinationId(row.id),
-            name=row.name,
-            url=vault.open(row.url_sealed).decode(),
-            signing_key=vault.open(row.signing_sealed),
-            windows=parse_windows(row.windows) if row.windows else (),
-            version=row.version,
-        )
-        for row in await connection.execute(ENABLED)
-    ]
+    """Every destination that may be sent to now, at its current version, unsealed."""
+    return [_unsealed(row, vault) for row in await connection.execute(ENABLED)]
 
 
-async def put_named(
+async def at_version(
+    connection: ReadConnection, vault: Vault, id: DestinationId, version: int
+) -> Destination | None:
+    """What a destination was at one of its versions, unsealed; None when there is no such one."""
+    row = (await connection.execute(ONE_VERSION, {"id": id, "version": version})).one_or_none()
+    return _unsealed(row, vault) if row else None
+
+
+async def listed(
+    connection: ReadConnection, vault: Vault, id: DestinationId | None = None
+) -> list[Facts]:
+    """Destinations for people, by name (or this one): masked, with what waits for each."""
+    found = await connection.execute(LISTED, {"id": id})
+    rows = [_shown(row, vault) for row in found.mappings()]
+    for row in rows:
+        windows = _windows(row["windows"])
+        usage = await lanes.usage(connection, row["id"], windows)
+        row["windows_used"] = [
+            {"limit": window.limit, "seconds": window.seconds, "used": used.total}
+            for window, used in zip(windows, usage.used, strict=True)
+        ]
+    return rows
+
+
+async def history(connection: ReadConnection, vault: Vault, id: DestinationId) -> list[Facts]:
+    """The versions of a destination, the newest first, masked."""
+    found = await connection.execute(HISTORY, {"id": id})
+    return [_shown(row, vault) for row in found.mappings()]
+
+
+async def create(
     connection: Connection, vault: Vault, destination: Destination, *, actor: str
-) -> None:
-    """Create the destination of this name, or bring it to this address, key and windows."""
-    row = (await connection.execute(BY_NAME, {"name": destination.name})).one_or_none()
+) -> bool:
+    """Keep a new destination as its version 1; False when its name is taken."""
+    given = _sealed(destination, vault) | {"id": destination.id, "actor": actor}
+    return (await connection.execute(CREATE, given)).one_or_none() is not None
+
+
+async def create_first(
+    connection: Connection, vault: Vault, destination: Destination, *, actor: str
+) -> bool:
+    """Keep this one when there is none at all; replicas that start at once keep one."""
+    if (await connection.execute(ANY)).scalar_one():
+        return False
+    await connection.execute(LOCK)
+    if (await connection.execute(ANY)).scalar_one():
+        return False
+    return await create(connection, vault, destination, actor=actor)
+
+
+async def hold(
+    connection: Connection, vault: Vault, id: DestinationId
+) -> tuple[Destination, DestinationState] | None:
+    """Hold a destination until this transaction ends: nobody changes it or leases meanwhile."""
+    row = (await connection.execute(HOLD, {"id": id})).one_or_none()
+    if row is None:
+        return None
+    current = await at_version(connection, vault, id, row.version)
+    return (current, DestinationState(row.state)) if current else None
+
+
+async def change(
+    connection: Connection, vault: Vault, destination: Destination, *, actor: str
+) -> bool:
+    """Make this the next version; ``destination.version`` is the one the change was made to.
+
+    False when somebody else has changed it meanwhile. What is queued keeps its version. Raises
+    NameTakenError.
+    """
+    return await _next_version(connection, vault, destination, CHANGE, actor)
+
+
+async def rotate(
+    connection: Connection, vault: Vault, destination: Destination, keys: SigningKeys, *, actor: str
+) -> bool:
+    """Make a version that signs with other keys; as ``change``."""
+    return await _next_version(connection, vault, replace(destination, keys=keys), ROTATE, actor)
+
+
+async def _next_version(
+    connection: Connection, vault: Vault, wanted: Destination, statement: TextClause, actor: str
+) -> bool:
+    given = _sealed(wanted, vault) | {"id": wanted.id, "actor": actor, "version": wanted.version}
+    try:
+        return (await connection.execute(statement, given)).one_or_none() is not None
+    except IntegrityError:
+        raise NameTakenError from None  # the error itself would show what was given
+
+
+async def turn(connection: Connection, id: DestinationId, wanted: Turn, *, actor: str) -> bool:
+    """Pause, resume, disable or enable it; False where that changes nothing or cannot be."""
+    before, state = TURNS[wanted]
     given = {
-        "url_sealed": vault.seal(destination.url.encode()),
-        "url_shown": shown(destination.url),
-        "signing_sealed": vault.seal(destination.signing_key),
-        "windows": format_windows(destination.windows),
+        "id": id,
+        "before": [*before],
+        "state": state,
+        "event": TOLD_AS[wanted],
         "actor": actor,
     }
-    if row is None:
-        await connection.execute(INSERT, given | {"id": destination.id, "name": destination.name})
-        return
-    known = (
-        vault.open(row.url_sealed).decode(),
-        vault.open(row.signing_sealed),
-        row.windows,
+    return (await connection.execute(TURN, given)).one_or_none() is not None
+
+
+async def close_breaker(connection: Connection, id: DestinationId, *, actor: str) -> bool:
+    """Send to it again as to a healthy one; False when its breaker was not open."""
+    given = {"id": id, "actor": actor}
+    return (await connection.execute(CLOSE_BREAKER, given)).one_or_none() is not None
+
+
+def _sealed(destination: Destination, vault: Vault) -> dict[str, Any]:
+    keys, mapping = destination.keys, destination.mapping
+    return {
+        "name": destination.name,
+        "url_sealed": vault.seal(destination.url.encode()),
+        "url_shown": shown(destination.url),
+        "mode": destination.mode,
+        "guarantee": destination.guarantee,
+        "windows": format_windows(destination.windows),
+        "concurrency": destination.concurrency,
+        "timeout_sec": destination.timeout.total_seconds(),
+        "connect_sec": destination.connect_timeout.total_seconds(),
+        "headers_sealed": vault.seal(json.dumps(dict(destination.headers)).encode()),
+        "mapping": json.dumps(
+            {"preset": mapping.preset, "rename": dict(mapping.rename), "add": dict(mapping.add)}
+        ),
+        "signing_sealed": vault.seal(keys.current),
+        "previous_sealed": keys.previous and vault.seal(keys.previous),
+        "previous_until": keys.until,
+    }
+
+
+def _shown(row: RowMapping, vault: Vault) -> Facts:
+    """A row for people: of headers their names, of constants that may be secrets a mask."""
+    facts: Facts = {**row}
+    sealed, mapping = facts.pop("headers_sealed"), _mapping(facts["mapping"])
+    return facts | {
+        "headers": sorted(json.loads(vault.open(sealed))) if sealed else [],
+        "mapping": {
+            "preset": mapping.preset,
+            "rename": dict(mapping.rename),
+            "add": {
+                name: MASK if _may_be_secret(name, value) else value
+                for name, value in mapping.add.items()
+            },
+        },
+    }
+
+
+def _may_be_secret(name: str, value: object) -> bool:
+    plain = json.dumps({name: value})
+    return masked(plain.encode()) != plain
+
+
+def _windows(text: str) -> tuple[Window, ...]:
+    return parse_windows(text) if text else ()
+
+
+def _mapping(kept: Mapping[str, Any]) -> BodyMapping:
+    return BodyMapping(
+        Preset(kept.get("preset", Preset.AS_RECEIVED)), kept.get("rename", {}), kept.get("add", {})
     )
-    if known != (destination.url, destination.signing_key, given["windows"]):
-        await connection.execute(UPDATE, given | {"id": row.id})
+
+
+def _unsealed(row: Row[Any], vault: Vault) -> Destination:
+    return Destination(
+        id=DestinationId(row.id),
+        name=row.name,
+        version=row.version,
+        url=vault.open(row.url_sealed).decode(),
+        keys=SigningKeys(
+            vault.open(row.signing_sealed),
+            vault.open(row.previous_sealed) if row.previous_sealed else None,
+            row.previous_until,
+        ),
+        windows=_windows(row.windows),
+        concurrency=row.concurrency,
+        timeout=timedelta(seconds=row.timeout_sec),
+        connect_timeout=timedelta(seconds=row.connect_sec),
+        mode=Mode(row.mode),
+        guarantee=Guarantee(row.guarantee),
+        headers=json.loads(vault.open(row.headers_sealed)) if row.headers_sealed else {},
+        mapping=_mapping(row.mapping),
+    )

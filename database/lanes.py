@@ -2,49 +2,72 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
+from database import breakers
 from database.pool import Connection, ReadConnection
 from database.vault import Vault
-from domain.delivery import Delivery, DeliveryId, DestinationId
+from domain.breaker import Breaker
+from domain.delivery import Delivery, DeliveryId, DestinationId, Guarantee
 from domain.rate import Room, Used, Window
 from domain.signal import Side, SignalId
 
 # `statement_timestamp()` does not move within a statement, so that an index can be searched by it.
 
 # The row lock makes one window of all replicas: who holds it counts and claims, the others wait.
-HOLD = text("""
-    SELECT version, greatest(hold_until - clock_timestamp(), interval '0') AS pause
+HOLD = text(f"""
+    SELECT version, greatest(hold_until - clock_timestamp(), interval '0') AS pause,
+           clock_timestamp() AS now, {breakers.COLUMNS}
     FROM destinations WHERE id = :destination AND state = 'enabled'
     FOR NO KEY UPDATE
 """)
 
+# A request counts from when it left. One that is still on its way, or whose sender died, counts
+# from the last moment at which it may have left.
 USED = text("""
     SELECT period.place,
-           count(attempts.started_at) FILTER (WHERE side = 'buy') AS buys,
-           count(attempts.started_at) AS total,
-           min(attempts.started_at) + period.span - clock_timestamp() AS frees_in
+           count(sent.at) FILTER (WHERE side = 'buy') AS buys,
+           count(sent.at) AS total,
+           min(sent.at) + period.span - clock_timestamp() AS frees_in
     FROM unnest(CAST(:spans AS interval[])) WITH ORDINALITY AS period (span, place)
-    LEFT JOIN attempts ON attempts.destination_id = :destination
-                      AND attempts.started_at > statement_timestamp() - period.span
+    LEFT JOIN LATERAL (
+        SELECT side, CASE WHEN finished_at IS NULL THEN started_at + CAST(:latest AS interval)
+                          ELSE written_at END AS at
+        FROM attempts
+        WHERE attempts.destination_id = :destination
+          AND started_at > statement_timestamp() - period.span - CAST(:latest AS interval)
+    ) AS sent ON sent.at > statement_timestamp() - period.span
     GROUP BY period.place, period.span
     ORDER BY period.place
 """)
 
+IN_FLIGHT = text("""
+    SELECT count(*) FROM deliveries
+    WHERE destination_id = :destination AND finished_at IS NULL
+      AND state = 'sending'
+      AND lease_until >= statement_timestamp() + CAST(:left AS interval)
+""")
+
+# A held delivery is not sent by itself, so that it keeps no exit waiting; but when in doubt we do
+# not buy. A lease that ran out may have been sent: at most once means not again.
 _HEADS = """
     SELECT id, seq FROM deliveries AS head
     WHERE destination_id = :destination AND side = '{side}' AND finished_at IS NULL
       AND (state = 'queued' AND due_at <= statement_timestamp()
-           OR state = 'sending' AND lease_until < statement_timestamp())
+           OR state = 'sending' AND lease_until < statement_timestamp()
+              AND (SELECT guarantee FROM destination_versions AS kept
+                   WHERE kept.destination_id = head.destination_id
+                     AND kept.version = head.destination_version) = 'at_least_once')
       AND expires_at > statement_timestamp()
       AND (CAST(:left AS interval) IS NULL
            OR expires_at <= statement_timestamp() + CAST(:left AS interval))
       AND NOT EXISTS (
           SELECT FROM deliveries AS earlier
           WHERE earlier.destination_id = head.destination_id AND earlier.ticker = head.ticker
-            AND earlier.seq < head.seq AND earlier.finished_at IS NULL)
+            AND earlier.seq < head.seq AND earlier.finished_at IS NULL
+            AND (head.side = 'buy' OR earlier.state <> 'held'))
     ORDER BY seq LIMIT :{limit}
 """
 
@@ -73,14 +96,18 @@ LEASE = text(f"""
     ), told AS (
         INSERT INTO events (at, event, signal_id, delivery_id, detail)
         SELECT leased_at, 'delivery.sending', signal_id, id,
-               jsonb_build_object('attempt', attempts, 'possible_resend', possibly_sent)
+               jsonb_build_object('attempt', attempts, 'possible_resend', possibly_sent,
+                                  'destination_version', destination_version)
         FROM leased
     )
-    SELECT leased.id, leased.destination_id, leased.signal_id, leased.ticker, leased.side,
-           leased.epoch, leased.attempts, leased.possibly_sent, leased.leased_at,
-           leased.expires_at, signals.body, signals.body_sealed, signals.content_type, signals.hop,
-           signals.received_at
-    FROM leased JOIN signals ON signals.id = leased.signal_id
+    SELECT leased.id, leased.destination_id, leased.destination_version, leased.signal_id,
+           leased.ticker, leased.side, leased.epoch, leased.attempts, leased.possibly_sent,
+           leased.leased_at, leased.expires_at, guarantee, signals.partial, signals.body,
+           signals.body_sealed, signals.content_type, signals.hop, signals.received_at
+    FROM leased
+    JOIN signals ON signals.id = leased.signal_id
+    JOIN destination_versions AS kept ON kept.destination_id = leased.destination_id
+                                     AND kept.version = leased.destination_version
     ORDER BY leased.side DESC, leased.seq
 """)
 
@@ -95,9 +122,14 @@ HOLD_BACK = text("""
     WHERE id = :destination
 """)
 
-GRACE = timedelta(milliseconds=500)
-"""A leased delivery is written within this time or not at all; windows are counted wider by it."""
+START_WITHIN = timedelta(seconds=2.5)
+"""A request is begun within this time of its lease, or not at all."""
 
+LATEST_WRITE = START_WITHIN + timedelta(seconds=5)
+"""It is written within this time, connecting included, or not at all."""
+
+TRANSIT = timedelta(milliseconds=250)
+"""Requests may take this much longer or shorter on their way; windows are counted wider by it."""
 
 LONGEST_HOLD = timedelta(hours=1)
 """A destination that asks for more may be wrong, and nobody would be sent anything meanwhile."""
@@ -105,10 +137,15 @@ LONGEST_HOLD = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A destination held for leasing: its version, and how long it asked us to wait."""
+    """A destination held for leasing: its version, its breaker, and how long it asked us to wait.
+
+    ``now`` is the database's clock at that moment.
+    """
 
     version: int
     pause: timedelta
+    breaker: Breaker
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +159,27 @@ class Usage:
 async def hold(connection: Connection, destination: DestinationId) -> Hold | None:
     """Hold a destination until this transaction ends; None when it is not enabled (any more)."""
     row = (await connection.execute(HOLD, {"destination": destination})).one_or_none()
-    return Hold(row.version, row.pause or timedelta(0)) if row else None
+    if row is None:
+        return None
+    return Hold(row.version, row.pause or timedelta(0), breakers.of(row), row.now)
+
+
+async def in_flight(connection: ReadConnection, destination: DestinationId, left: timedelta) -> int:
+    """How many requests are on their way to it, from all replicas.
+
+    One whose lease has less than ``left`` to go has ended, or its sender has died.
+    """
+    given = {"destination": destination, "left": left}
+    return (await connection.execute(IN_FLIGHT, given)).scalar_one()
 
 
 async def usage(
     connection: ReadConnection, destination: DestinationId, windows: Sequence[Window]
 ) -> Usage:
     """Count what was sent within each window, over all replicas."""
-    spans = [timedelta(seconds=window.seconds) + GRACE for window in windows]
-    rows = (await connection.execute(USED, {"destination": destination, "spans": spans})).all()
+    spans = [timedelta(seconds=window.seconds) + TRANSIT for window in windows]
+    given = {"destination": destination, "spans": spans, "latest": LATEST_WRITE}
+    rows = (await connection.execute(USED, given)).all()
     used = [Used(buys=row.buys, total=row.total) for row in rows]
     return Usage(used, [row.frees_in or timedelta(0) for row in rows])
 
@@ -161,9 +210,12 @@ async def lease(
         Delivery(
             id=DeliveryId(row.id),
             destination_id=DestinationId(row.destination_id),
+            destination_version=row.destination_version,
+            guarantee=Guarantee(row.guarantee),
             signal_id=SignalId(row.signal_id),
             ticker=row.ticker,
             side=Side(row.side),
+            partial=row.partial,
             epoch=row.epoch,
             attempt=row.attempts,
             possible_resend=row.possibly_sent,

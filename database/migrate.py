@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import text
 
-from database.pool import Connection, Database, is_unavailable
+from database.pool import Connection, Database
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -27,26 +27,18 @@ def head() -> str:
     return max(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("0*.py"))
 
 
-async def migrate(database: Database) -> bool:
-    """Apply what is missing; return whether anything was. Replicas wait for one another."""
+async def migrate(database: Database, *, to: str | None = None) -> bool:
+    """Apply what is missing, up to a revision; return whether anything was.
+
+    Replicas wait for one another.
+    """
+    wanted = to or head()
     async with database.write() as connection:
         await connection.execute(LOCK)
-        if await _applied(connection) == head():
+        if await _applied(connection) == wanted:
             return False
-        await connection.run_sync(_upgrade)
+        await connection.run_sync(_upgrade, wanted)
         return True
-
-
-async def answers(database: Database) -> bool:
-    """Whether the server can be asked at all."""
-    try:
-        async with database.read() as connection:
-            await connection.execute(KNOWN)
-    except Exception as error:
-        if is_unavailable(error):
-            return False
-        raise
-    return True
 
 
 async def require_durable(database: Database) -> None:
@@ -69,7 +61,7 @@ async def _applied(connection: Connection) -> str | None:
     return (await connection.execute(APPLIED)).scalar_one_or_none()
 
 
-def _upgrade(connection: SyncConnection) -> None:
+def _upgrade(connection: SyncConnection, wanted: str) -> None:
     # Alembic takes 0.4 s to import: only a start that migrates pays for it.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -77,4 +69,4 @@ def _upgrade(connection: SyncConnection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, wanted)

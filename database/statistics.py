@@ -28,14 +28,18 @@ RECENT = text("""
 """)
 
 STANDING = text("""
-    SELECT destinations.name, url_shown, windows, destinations.state,
-           destinations.id, greatest(hold_until - clock_timestamp(), interval '0') AS held_for,
-           count(deliveries.id) FILTER (WHERE finished_at IS NULL) AS waiting,
-           min(deliveries.queued_at) FILTER (WHERE finished_at IS NULL) AS oldest
+    SELECT destinations.name, url_shown, windows, mode, destinations.state, breaker,
+           breaker_since, breaker_cause, destinations.id,
+           greatest(hold_until - clock_timestamp(), interval '0') AS held_for,
+           count(deliveries.id) FILTER (WHERE deliveries.state <> 'held') AS waiting,
+           count(deliveries.id) FILTER (WHERE deliveries.state = 'held') AS held,
+           min(deliveries.queued_at) FILTER (WHERE deliveries.state <> 'held') AS oldest
     FROM destinations
+    JOIN destination_versions AS kept ON kept.destination_id = destinations.id
+                                     AND kept.version = destinations.version
     LEFT JOIN deliveries ON deliveries.destination_id = destinations.id
                         AND deliveries.finished_at IS NULL
-    GROUP BY destinations.id ORDER BY destinations.name
+    GROUP BY destinations.id, kept.destination_id, kept.version ORDER BY destinations.name
 """)
 
 POSITIONS = text("""
@@ -72,13 +76,18 @@ class Standing:
     """A destination for people.
 
     ``used`` is how many requests left within each window, ``held_for`` how long it asked us to wait
-    from now on.
+    from now on, ``held`` how many deliveries wait for the operator's word.
     """
 
     name: str
     url_shown: str
     windows: Sequence[Window]
     state: str
+    mode: str
+    breaker: str
+    breaker_since: datetime | None
+    breaker_cause: str | None
+    held: int
     held_for: timedelta | None
     waiting: int
     oldest: datetime | None
@@ -141,6 +150,11 @@ async def _standing(connection: ReadConnection, row: Row[tuple[Any, ...]]) -> St
         url_shown=row.url_shown,
         windows=windows,
         state=row.state,
+        mode=row.mode,
+        breaker=row.breaker,
+        breaker_since=row.breaker_since,
+        breaker_cause=row.breaker_cause,
+        held=row.held,
         held_for=row.held_for or None,
         waiting=row.waiting,
         oldest=row.oldest,

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
+from database import endings
 from database.pool import Connection, ReadConnection
 from domain.gate import Judged
 from domain.position import Position, PositionId, PositionState
-from domain.signal import Side, Signal, SignalId
+from domain.signal import Side, Signal, SignalId, SignalStatus
 from domain.ticker import Ticker
 
 # Whoever holds the earliest undecided signal of a ticker holds the ticker: nobody can judge a
@@ -45,13 +46,17 @@ HELD = text("""
     FOR UPDATE
 """)
 
+# A buy goes to every destination in use. An exit goes where its position was bought and not sold
+# since, even to one out of use: elsewhere it would open a short. What was bought in a dry run is
+# sold in one, and what was bought live is sold live. A position entered by hand was bought
+# everywhere; a sell without a position goes to every destination in use.
 RECORD = text("""
     WITH verdict AS MATERIALIZED (
         SELECT * FROM unnest(
             CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
             CAST(:versions AS bigint[]), CAST(:ranks AS integer[]), CAST(:cutoffs AS integer[]),
-            CAST(:ages AS bigint[])
-        ) AS verdict (id, status, reason, version, rank, cutoff, age)
+            CAST(:ages AS bigint[]), CAST(:held AS uuid[])
+        ) AS verdict (id, status, reason, version, rank, cutoff, age, position_id)
     ), clock AS MATERIALIZED (
         SELECT clock_timestamp() AS at
     ), judged AS (
@@ -63,15 +68,59 @@ RECORD = text("""
         WHERE signals.id = verdict.id AND signals.status = 'received'
         RETURNING signals.id, signals.seq, signals.ticker, signals.side, signals.expires_at,
                   signals.status, signals.reason, verdict.version, verdict.rank, verdict.cutoff,
-                  verdict.age, clock.at
+                  verdict.age, verdict.position_id, clock.at
+    ), entered AS (
+        SELECT position_id, deliveries.destination_id, seq, kept.version, mode
+        FROM deliveries JOIN destination_versions AS kept
+          ON kept.destination_id = deliveries.destination_id
+         AND kept.version = destination_version
+        WHERE position_id IN (SELECT position_id FROM judged) AND side = 'buy'
+          AND (possibly_sent OR state IN ('queued', 'sending', 'held', 'delivered'))
+        UNION ALL
+        SELECT position_id, destinations.id, seq, destinations.version, mode
+        FROM judged CROSS JOIN destinations JOIN destination_versions AS kept
+          ON kept.destination_id = destinations.id AND kept.version = destinations.version
+        WHERE judged.status = 'approved' AND judged.side = 'buy' AND state <> 'disabled'
+        UNION ALL
+        SELECT positions.id, destinations.id, 0, destinations.version, mode
+        FROM positions CROSS JOIN destinations JOIN destination_versions AS kept
+          ON kept.destination_id = destinations.id AND kept.version = destinations.version
+        WHERE positions.id IN (SELECT position_id FROM judged) AND entry_signal_id IS NULL
+          AND destinations.state <> 'disabled'
+    ), emptied AS (
+        SELECT position_id, destination_id, max(deliveries.seq) AS seq
+        FROM deliveries JOIN signals ON signals.id = signal_id AND NOT signals.partial
+        WHERE position_id IN (SELECT position_id FROM judged) AND deliveries.side = 'sell'
+          AND state = 'delivered'
+        GROUP BY position_id, destination_id
+    ), holding AS (
+        SELECT judged.id AS signal_id, entered.destination_id, bool_or(mode = 'live') AS live,
+               coalesce(max(entered.version) FILTER (WHERE mode = 'live'),
+                        max(entered.version)) AS version
+        FROM judged JOIN entered ON entered.position_id = judged.position_id
+                                AND entered.seq < judged.seq
+        LEFT JOIN emptied ON emptied.position_id = entered.position_id
+                         AND emptied.destination_id = entered.destination_id
+        WHERE judged.side = 'sell' AND (emptied.seq IS NULL OR emptied.seq < entered.seq)
+        GROUP BY judged.id, entered.destination_id
     ), queued AS (
-        INSERT INTO deliveries (signal_id, destination_id, destination_version, seq, ticker, side,
-                                queued_at, due_at, expires_at)
-        SELECT judged.id, destinations.id, destinations.version, judged.seq, judged.ticker,
-               judged.side, judged.at, judged.at, judged.expires_at
-        FROM judged CROSS JOIN destinations
-        WHERE judged.status = 'approved' AND destinations.state <> 'disabled'
-        RETURNING id, signal_id, destination_id, queued_at
+        INSERT INTO deliveries (signal_id, destination_id, destination_version, position_id, seq,
+                                ticker, side, queued_at, due_at, expires_at)
+        SELECT judged.id, destinations.id,
+               CASE WHEN holding.live <> (kept.mode = 'live') THEN holding.version
+                    ELSE destinations.version END,
+               judged.position_id, judged.seq, judged.ticker, judged.side, judged.at, judged.at,
+               judged.expires_at
+        FROM judged CROSS JOIN destinations JOIN destination_versions AS kept
+          ON kept.destination_id = destinations.id AND kept.version = destinations.version
+        LEFT JOIN holding ON holding.signal_id = judged.id
+                         AND holding.destination_id = destinations.id
+        WHERE judged.status = 'approved' AND CASE
+            WHEN EXISTS (SELECT FROM holding WHERE holding.signal_id = judged.id)
+                THEN holding.signal_id IS NOT NULL
+            ELSE destinations.state <> 'disabled' OR judged.side = 'sell' AND NOT EXISTS (
+                SELECT FROM destinations WHERE state <> 'disabled') END
+        RETURNING id, signal_id, destination_id, destination_version, queued_at
     ), moved AS (
         INSERT INTO positions (id, ticker, state, entry_signal_id, exit_signal_id, opened_at,
                                updated_at)
@@ -98,7 +147,8 @@ RECORD = text("""
             FROM judged
             UNION ALL
             SELECT 2, 0, queued_at, 'delivery.queued', signal_id, id, NULL,
-                   jsonb_build_object('destination_id', destination_id)
+                   jsonb_build_object('destination_id', destination_id,
+                                      'destination_version', destination_version)
             FROM queued
             UNION ALL
             SELECT 3, 0, updated_at, 'position.' || state,
@@ -107,7 +157,9 @@ RECORD = text("""
             FROM moved
         ) AS steps ORDER BY step, seq
     )
-    SELECT count(*) FROM judged
+    SELECT count(*) AS judged, count(*) FILTER (
+        WHERE status = 'approved' AND id NOT IN (SELECT signal_id FROM queued)) AS nowhere
+    FROM judged
 """)
 
 
@@ -118,6 +170,10 @@ class Claimed:
     signals: list[Signal]
     positions: list[Position]
     now: datetime
+
+
+class NoDestinationError(Exception):
+    """An approved signal has nowhere to go."""
 
 
 async def claim(connection: Connection, *, limit: int) -> Claimed | None:
@@ -163,12 +219,24 @@ async def _positions(connection: ReadConnection, tickers: Collection[Ticker]) ->
 async def record(connection: Connection, judged: Judged) -> int:
     """Write verdicts, the deliveries and positions they make, and their events, as one fact.
 
-    Return how many signals were decided; a signal already decided is left as it is.
+    Return how many signals were decided; a signal already decided is left as it is. Buys that an
+    approved exit overtakes before they left are superseded. Raises NoDestinationError when the last
+    destination was taken out of use since they were judged: they are to be judged again.
     """
     result = await connection.execute(
         RECORD, _verdict_arrays(judged) | _position_arrays(judged.positions)
     )
-    return result.scalar_one()
+    recorded = result.one()
+    if recorded.nowhere:
+        raise NoDestinationError
+    exits = {
+        signal.ticker
+        for signal, verdict in judged.verdicts
+        if verdict.status is SignalStatus.APPROVED and signal.side is Side.SELL
+    }
+    if exits:
+        await endings.supersede(connection, exits)
+    return recorded.judged
 
 
 def _verdict_arrays(judged: Judged) -> dict[str, Sequence[object]]:
@@ -181,6 +249,7 @@ def _verdict_arrays(judged: Judged) -> dict[str, Sequence[object]]:
         "ranks": [v.rank for v in verdicts],
         "cutoffs": [v.cutoff for v in verdicts],
         "ages": [_milliseconds(v.list_age) for v in verdicts],
+        "held": [v.position_id for v in verdicts],
     }
 
 

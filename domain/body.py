@@ -45,12 +45,16 @@ _HARMLESS = frozenset({"", "null", "true", "false"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Member:
-    """One member of an object: its name, its value, and where its text begins and ends."""
+class Member:
+    """One member of an object: its name, its value, and where its text begins and ends.
+
+    ``value_at`` is where the text of its value begins.
+    """
 
     name: str
     value: object
     start: int
+    value_at: int
     end: int
 
 
@@ -67,7 +71,7 @@ def cut_token(body: bytes, is_ours: Callable[[str], bool]) -> tuple[bytes, bool]
         text = body.decode()
     except UnicodeDecodeError:
         return body, False
-    members = _members(text)
+    members = members_of(text)
     if members is None:
         members = _form_members(text)
     ours = [
@@ -79,7 +83,7 @@ def cut_token(body: bytes, is_ours: Callable[[str], bool]) -> tuple[bytes, bool]
     return _without(text, members, ours).encode(), True
 
 
-def _without(text: str, members: list[_Member], cut: list[bool]) -> str:
+def _without(text: str, members: list[Member], cut: list[bool]) -> str:
     """Cut members. Each takes the separator before it along; those at the front the one behind."""
     first_kept = cut.index(False) if False in cut else len(cut)
     end = members[first_kept].start if first_kept < len(cut) else members[-1].end
@@ -92,7 +96,7 @@ def _without(text: str, members: list[_Member], cut: list[bool]) -> str:
     return "".join([*kept, text[position:]])
 
 
-def _members(text: str) -> list[_Member] | None:
+def members_of(text: str) -> list[Member] | None:
     """The members of the object that this text is, None when it is none. No limits apply here."""
     at = _blanks(text, 1 if text.startswith("\ufeff") else 0)
     if text[at : at + 1] != "{":
@@ -104,17 +108,18 @@ def _members(text: str) -> list[_Member] | None:
     return members if _blanks(text, at) == len(text) else None
 
 
-def _scan(text: str, at: int) -> tuple[list[_Member], int]:
+def _scan(text: str, at: int) -> tuple[list[Member], int]:
     """Scan from the first member on; return the members and the place behind the closing brace."""
-    members: list[_Member] = []
+    members: list[Member] = []
     while text[at] != "}" or members:
         start = at
         _expect(text, at, '"')
         name, at = _decode(text, at)
         at = _blanks(text, at)
         _expect(text, at, ":")
-        value, at = _decode(text, _blanks(text, at + 1))
-        members.append(_Member(str(name), value, start, at))
+        value_at = _blanks(text, at + 1)
+        value, at = _decode(text, value_at)
+        members.append(Member(str(name), value, start, value_at, at))
         at = _blanks(text, at)
         if text[at] == "}":
             break
@@ -144,14 +149,15 @@ def _blanks(text: str, at: int) -> int:
     return blanks.end() if blanks else at
 
 
-def _form_members(text: str) -> list[_Member]:
+def _form_members(text: str) -> list[Member]:
     """The fields of a text read as a form, beginning and ending where ``parse`` does."""
-    members: list[_Member] = []
+    members: list[Member] = []
     at = _blanks(text, 1 if text.startswith("\ufeff") else 0)
     for field in text[at:].rstrip(JSON_BLANKS).split("&"):
         name, _, value = field.partition("=")
         end = at + len(field)
-        members.append(_Member(unquote_plus(name), unquote_plus(value), at, end))
+        value_at = end - len(value)
+        members.append(Member(unquote_plus(name), unquote_plus(value), at, value_at, end))
         at = end + 1
     return members
 
@@ -167,7 +173,7 @@ def outgoing(body: bytes, *, signal_id: str, received_at: str) -> bytes:
         text = body.removeprefix(_BOM).decode()
     except UnicodeDecodeError:
         return body
-    members = _members(text)
+    members = members_of(text)
     if members is None:
         return body
     names = {member.name for member in members}

@@ -4,8 +4,9 @@ QUEUED ──lease──▶ SENDING ──2xx──▶ DELIVERED
    ▲                 │
    └─may yet succeed─┤
                      ├─permanent refusal, or a sell at the end of its life──▶ DEAD
-                     └─a buy at the end of its life──▶ EXPIRED
-HELD, SUPERSEDED and CANCELLED are put by rules and operators.
+                     ├─a buy at the end of its life──▶ EXPIRED
+                     └─outcome unknown, at most once──▶ HELD ──the operator──▶ …
+A buy nobody tried yet with an exit behind it is SUPERSEDED; CANCELLED is the operator's word.
 """
 
 from dataclasses import dataclass
@@ -35,14 +36,23 @@ class DeliveryState(StrEnum):
         return self not in {DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.HELD}
 
 
+class Guarantee(StrEnum):
+    """What is done when an outcome is unknown: sent again, marked; or held for the operator."""
+
+    AT_LEAST_ONCE = "at_least_once"
+    AT_MOST_ONCE = "at_most_once"
+
+
 class Outcome(StrEnum):
     """What an attempt tells us about the other side.
 
     NOT_SENT: it never left us. NOT_PROCESSED: the destination said "not now". PERMANENT: it said
     "never". AMBIGUOUS: it may have acted. WITHHELD: we did not try; not counted as an attempt.
+    DRY_RUN: the destination is not live; as good as delivered, but nothing left.
     """
 
     DELIVERED = "delivered"
+    DRY_RUN = "dry_run"
     NOT_SENT = "not_sent"
     NOT_PROCESSED = "not_processed"
     PERMANENT = "permanent"
@@ -60,9 +70,12 @@ class Delivery:
 
     id: DeliveryId
     destination_id: DestinationId
+    destination_version: int
+    guarantee: Guarantee
     signal_id: SignalId
     ticker: str
     side: Side
+    partial: bool = False
     epoch: int
     attempt: int
     possible_resend: bool
@@ -76,10 +89,18 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """How an attempt ended. ``excerpt`` is the start of the destination's answer, if any."""
+    """How an attempt ended. ``excerpt`` is the start of the destination's answer, if any.
+
+    ``fatal`` says that no other request would fare better (a wrong certificate, a refused token),
+    ``gone`` that the destination wants nothing more, ever (RFC 9110 §15.5.11). ``written`` is how
+    long after its lease the request began to leave; None when nothing left.
+    """
 
     outcome: Outcome
     status: int | None = None
+    fatal: bool = False
+    gone: bool = False
+    written: timedelta | None = None
     retry_after: timedelta | None = None
     error: str | None = None
     excerpt: str | None = None
@@ -100,7 +121,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """It will not be sent again by itself."""
+    """It will not be sent again by itself: final, or HELD."""
 
     state: DeliveryState
     reason: str
@@ -111,21 +132,23 @@ Step: TypeAlias = Delivered | Retry | Ended
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Full jitter below a doubling ceiling: 0.25, 0.5, 1, 2, 4, 8, 8 … seconds, 12 for sells.
+    """Full jitter below a doubling ceiling: 0.25, 0.5, 1, 2, 4, 8, 8 … seconds.
 
-    See reference "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+    Sells that outlast it go on every 10 to 15 seconds. See "Exponential Backoff And Jitter" (AWS
+    Architecture Blog, 2015).
     """
 
     base: timedelta = timedelta(milliseconds=250)
-    cap_buy: timedelta = timedelta(seconds=8)
-    cap_sell: timedelta = timedelta(seconds=12)
+    cap: timedelta = timedelta(seconds=8)
     floor: timedelta = timedelta(milliseconds=50)
+    steady: timedelta = timedelta(seconds=10)
 
     def delay(self, attempt: int, side: Side, jitter: float) -> timedelta:
         """The wait after attempt number ``attempt`` (from 1); ``jitter`` in [0, 1)."""
-        cap = self.cap_sell if side is Side.SELL else self.cap_buy
-        ceiling = min(self.base * 2 ** min(attempt - 1, 16), cap)
-        return max(self.floor, ceiling * jitter)
+        ceiling = self.base * 2 ** min(attempt - 1, 16)
+        if side is Side.SELL and ceiling > self.cap:
+            return self.steady * (1 + jitter / 2)
+        return max(self.floor, min(ceiling, self.cap) * jitter)
 
 
 def classify(status: int) -> Outcome:
@@ -137,15 +160,21 @@ def classify(status: int) -> Outcome:
     return Outcome.AMBIGUOUS if status >= 500 else Outcome.PERMANENT
 
 
+FATAL_STATUSES = frozenset({401, 403, 404, 410})
+"""What a destination says of us or of its address, whatever the body was."""
+
+
 def after_attempt(
     delivery: Delivery, answer: Answer, policy: RetryPolicy, *, now: datetime, jitter: float
 ) -> Step:
     """The transition out of SENDING. A `Retry-After` is honoured inside the signal's life."""
     match answer.outcome:
-        case Outcome.DELIVERED:
+        case Outcome.DELIVERED | Outcome.DRY_RUN:
             return Delivered()
         case Outcome.PERMANENT:
-            return Ended(DeliveryState.DEAD, _cause(answer))
+            return Ended(DeliveryState.DEAD, cause(answer))
+        case Outcome.AMBIGUOUS if delivery.guarantee is Guarantee.AT_MOST_ONCE:
+            return Ended(DeliveryState.HELD, cause(answer))
         case Outcome.WITHHELD if now < delivery.expires_at:
             return Retry(now)
         case _:
@@ -170,8 +199,9 @@ def _again(delivery: Delivery, answer: Answer, due: datetime) -> Step:
     last = delivery.expires_at - LAST_CHANCE
     if delivery.side is Side.SELL and due < last:
         return Retry(last)
-    return Ended(end_of_life(delivery.side), f"expired: {_cause(answer)}")
+    return Ended(end_of_life(delivery.side), f"expired: {cause(answer)}")
 
 
-def _cause(answer: Answer) -> str:
+def cause(answer: Answer) -> str:
+    """Why an attempt ended as it did, in a word."""
     return f"http {answer.status}" if answer.status else (answer.error or answer.outcome)

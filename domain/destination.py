@@ -1,139 +1,126 @@
-"""A destination: where approved signals go, and which addresses it may never be."""
+"""A destination: where approved signals go, on which terms, and how much at once."""
 
-import ipaddress
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TypeAlias
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
-from domain.delivery import DestinationId
-from domain.rate import TRADERSPOST, Window
+from domain.delivery import DestinationId, Guarantee
+from domain.mapping import BodyMapping
+from domain.rate import TRADERSPOST, Window, parse_windows
 
-Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-HTTPS_PORTS = frozenset({443, 8443})
 DEFAULT_WINDOWS = (Window(limit=60, seconds=60),)
+MOST_WINDOWS = 5
+MOST_CONCURRENT = 64
+MOST_HEADERS = 20
+LONGEST_HEADER = 2_000
+LONGEST_OVERLAP = timedelta(days=7)
 
-NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]{0,252}[a-z0-9_])?\.?", re.ASCII)
-FOUR_NUMBERS = re.compile(r"\d+(\.\d+){3}", re.ASCII)
-"""Looks like an IPv4 address; what is none (0177.0.0.1) is read as different hosts."""
-
-NEVER_PUBLIC = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        "0.0.0.0/8",
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.0.0.0/24",
-        "192.0.2.0/24",
-        "192.31.196.0/24",
-        "192.52.193.0/24",
-        "192.88.99.0/24",
-        "192.168.0.0/16",
-        "192.175.48.0/24",
-        "198.18.0.0/15",
-        "198.51.100.0/24",
-        "203.0.113.0/24",
-        "224.0.0.0/3",
-        "::/8",
-        "64:ff9b::/96",
-        "64:ff9b:1::/48",
-        "100::/64",
-        "2001::/23",
-        "2001:db8::/32",
-        "2002::/16",
-        "3fff::/20",
-        "5f00::/16",
-        "fc00::/7",
-        "fe80::/9",
-        "ff00::/8",
-    )
+_NAME = re.compile(r"[a-z0-9_.-]([a-z0-9 _.-]{0,62}[a-z0-9_.-])?", re.ASCII)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)
+_VISIBLE = re.compile(r"[!-~]([ -~]*[!-~])?", re.ASCII)
+_NOT_THEIRS = re.compile(
+    r"(content|webhook|relay|proxy)-.*|host|transfer-encoding|connection|keep-alive|te|trailer"
+    r"|upgrade|expect|idempotency-key|user-agent|accept-encoding|date|via"
 )
-"""IANA's special-purpose registries (RFC 6890), with the forms that smuggle an IPv4 address:
-mapped, NAT64 (RFC 6052), 6to4 and Teredo. `ipaddress.is_global` lets several of them through."""
-
-METADATA = tuple(
-    ipaddress.ip_network(text)
-    for text in ("169.254.0.0/16", "fd00:ec2::254/128", "100.100.100.200/32")
-)
-"""Cloud metadata services: refused even when PRIVATE_DESTINATIONS would allow them."""
+"""What we say of a request ourselves, or what belongs to the connection (RFC 9110 §7.6)."""
 
 
 class DestinationState(StrEnum):
+    """Enabled: sent to. Paused: keeps what is approved, sends nothing. Disabled: gets nothing new.
+
+    What is queued when it is disabled waits for it to be enabled again until its own end of life.
+    """
+
     ENABLED = "enabled"
     PAUSED = "paused"
     DISABLED = "disabled"
 
 
+class Mode(StrEnum):
+    """Live: requests leave. Dry run: everything but the request happens."""
+
+    LIVE = "live"
+    DRY_RUN = "dry_run"
+
+
+class Turn(StrEnum):
+    """What an operator may tell a destination."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    DISABLE = "disable"
+    ENABLE = "enable"
+
+
+TURNS: Mapping[Turn, tuple[frozenset[DestinationState], DestinationState]] = {
+    Turn.PAUSE: (frozenset({DestinationState.ENABLED}), DestinationState.PAUSED),
+    Turn.RESUME: (frozenset({DestinationState.PAUSED}), DestinationState.ENABLED),
+    Turn.DISABLE: (
+        frozenset({DestinationState.ENABLED, DestinationState.PAUSED}),
+        DestinationState.DISABLED,
+    ),
+    Turn.ENABLE: (frozenset({DestinationState.DISABLED}), DestinationState.ENABLED),
+}
+"""From which states a turn leads to which."""
+
+
+class DestinationError(ValueError):
+    """A destination cannot be so; ``field`` names what is wrong, no message repeats a secret."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field} {problem}")
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeys:
+    """``previous`` signs beside ``current`` until ``until``, so that receivers can change over."""
+
+    current: bytes
+    previous: bytes | None = None
+    until: datetime | None = None
+
+    def at(self, now: datetime) -> tuple[bytes, ...]:
+        """The keys that sign at this moment, the newest first."""
+        overlaps = self.previous is not None and self.until is not None and now < self.until
+        return (self.current, self.previous) if overlaps and self.previous else (self.current,)
+
+    def rotated(self, key: bytes, *, now: datetime, overlap: timedelta) -> "SigningKeys":
+        """A new key; the one before it signs beside it for ``overlap``. Raises DestinationError."""
+        if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
+            raise DestinationError("overlap", "must be 0 seconds to 7 days (604800)")
+        return SigningKeys(key, self.current, now + overlap) if overlap else SigningKeys(key)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """``url`` and ``signing_key`` are secrets: logs show ``name``, pages a masked address."""
+    """One version of it. ``url``, ``keys`` and ``headers`` are secrets: logs show ``name``.
+
+    A delivery keeps address, mode, guarantee, headers and mapping of the version it was approved
+    for; windows, concurrency and keys are those of the current one. ``concurrency`` counts requests
+    at once in one replica (None: FORWARDING_WORKERS); ``timeout`` bounds a whole request,
+    ``connect_timeout`` its connecting. What an operator gives is checked by the functions below.
+    """
 
     id: DestinationId
     name: str
     url: str
-    signing_key: bytes
+    keys: SigningKeys
     windows: tuple[Window, ...]
     version: int
+    concurrency: int | None = None
+    timeout: timedelta = timedelta(seconds=5)
+    connect_timeout: timedelta = timedelta(seconds=2)
+    mode: Mode = Mode.LIVE
+    guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    mapping: BodyMapping = field(default_factory=BodyMapping)
 
     def __repr__(self) -> str:
         return f"Destination({self.name!r}, version={self.version})"
-
-
-class DestinationUrlError(ValueError):
-    """The address cannot be a destination; the message says why and names no part of it."""
-
-
-def check_destination_url(
-    text: str, *, private: Collection[Network] = (), own_hosts: Collection[str] = ()
-) -> str:
-    """Return the address when it may be a destination. Raises DestinationUrlError.
-
-    https on port 443 or 8443. Plain http and other ports only where ``private`` networks are
-    allowed, and then the address reached must lie inside one (checked at connect time).
-    """
-    parts = _split(text)
-    if parts.username is not None or parts.password is not None:
-        raise DestinationUrlError("must not carry a user name or password")
-    if not parts.hostname:
-        raise DestinationUrlError("names no host")
-    if parts.hostname.rstrip(".").lower() in own_hosts:
-        raise DestinationUrlError("is this relay's own address: alerts would go round in circles")
-    if not private and must_be_private(parts.scheme, port_of(parts)):
-        raise DestinationUrlError(
-            "must be https on port 443 or 8443 (PRIVATE_DESTINATIONS allows others on own networks)"
-        )
-    _check_literal(parts, private)
-    return text.strip()
-
-
-def must_be_private(scheme: str, port: int) -> bool:
-    """Whether a destination is acceptable only inside PRIVATE_DESTINATIONS."""
-    return scheme != "https" or port not in HTTPS_PORTS
-
-
-def is_forbidden(address: Address, *, private: Collection[Network], only_private: bool) -> bool:
-    """Whether a connection to this very address must not be made."""
-    plain = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    address = plain or address
-    if _within(address, METADATA):
-        return True
-    if _within(address, private):
-        return False
-    return only_private or _within(address, NEVER_PUBLIC)
-
-
-def shown(url: str) -> str:
-    """An address for people: the host, and nothing that could be a password (paths often are)."""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname}{port}/•••"
 
 
 def default_windows(url: str) -> tuple[Window, ...]:
@@ -143,37 +130,71 @@ def default_windows(url: str) -> tuple[Window, ...]:
     return TRADERSPOST if ours else DEFAULT_WINDOWS
 
 
-def port_of(parts: SplitResult) -> int:
-    """The port an http or https address leads to."""
-    default = 443 if parts.scheme == "https" else 80
-    return default if parts.port is None else parts.port
+def own_hosts(public_url: str | None) -> frozenset[str]:
+    """The hosts that are this relay itself, and never a destination."""
+    host = urlsplit(public_url or "").hostname
+    return frozenset({host} if host else ())
 
 
-def _split(text: str) -> SplitResult:
-    text = text.strip()
-    if not re.fullmatch(r"[!-~]+", text) or "\\" in text:
-        raise DestinationUrlError("has a blank or a sign in it that no address has")
+def checked_name(text: str) -> str:
+    """A name, trimmed. Raises DestinationError, as do the functions below."""
+    name = text.strip()
+    if not _NAME.fullmatch(name):
+        raise DestinationError(
+            "name", "must be 1 to 64 of the letters a-z, digits, - _ . and blank"
+        )
+    return name
+
+
+def checked_windows(text: str) -> tuple[Window, ...]:
+    """Windows as in `60/60s,500/3600s`; nothing at all means no limit."""
+    if not text.strip():
+        return ()
     try:
-        parts = urlsplit(text)
-        _ = parts.port
+        windows = parse_windows(text)
     except ValueError as error:
-        raise DestinationUrlError("is not an address") from error
-    if parts.scheme not in {"http", "https"}:
-        raise DestinationUrlError("must start with https://")
-    return parts
+        raise DestinationError("windows", str(error)) from None
+    if len(windows) > MOST_WINDOWS or len({w.seconds for w in windows}) < len(windows):
+        raise DestinationError("windows", f"must be at most {MOST_WINDOWS}, of different lengths")
+    return windows
 
 
-def _check_literal(parts: SplitResult, private: Collection[Network]) -> None:
-    try:
-        address = ipaddress.ip_address(parts.hostname or "")
-    except ValueError:
-        if not NAME.fullmatch(parts.hostname or "") or FOUR_NUMBERS.fullmatch(parts.hostname or ""):
-            raise DestinationUrlError("names no host that could be reached") from None
-        return
-    only_private = must_be_private(parts.scheme, port_of(parts))
-    if is_forbidden(address, private=private, only_private=only_private):
-        raise DestinationUrlError("is a private or special address (see PRIVATE_DESTINATIONS)")
+def checked_concurrency(number: int | None) -> int | None:
+    if number is not None and not 1 <= number <= MOST_CONCURRENT:
+        raise DestinationError(
+            "concurrency", f"must be a whole number from 1 to {MOST_CONCURRENT}, or null"
+        )
+    return number
 
 
-def _within(address: Address, networks: Collection[Network] | Sequence[Network]) -> bool:
-    return any(address.version == n.version and address in n for n in networks)
+def checked_timeout(seconds: float) -> timedelta:
+    """How long a whole request may take."""
+    if not 0.5 <= seconds <= 10:
+        raise DestinationError("timeout", "must be 0.5 to 10 seconds")
+    return timedelta(seconds=seconds)
+
+
+def checked_connect_timeout(seconds: float) -> timedelta:
+    """How long connecting may take."""
+    if not 0.1 <= seconds <= 5:
+        raise DestinationError("connect_timeout", "must be 0.1 to 5 seconds")
+    return timedelta(seconds=seconds)
+
+
+def checked_headers(given: Mapping[str, str]) -> dict[str, str]:
+    """Headers for every request to a destination (RFC 9110 §5), their names in lower case."""
+    headers = {name.lower(): value.strip(" \t") for name, value in given.items()}
+    if len(headers) < len(given):
+        raise DestinationError("headers", "must name each header once")
+    if len(headers) > MOST_HEADERS:
+        raise DestinationError("headers", f"must be at most {MOST_HEADERS}")
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise DestinationError("headers", "must have names of 1 to 64 letters, digits and -")
+        if _NOT_THEIRS.fullmatch(name):
+            raise DestinationError("headers", f"must not have {name}: the relay sets it itself")
+        if len(value) > LONGEST_HEADER or not _VISIBLE.fullmatch(value):
+            raise DestinationError(
+                "headers", f"must have 1 to {LONGEST_HEADER} visible ASCII characters in {name}"
+            )
+    return headers

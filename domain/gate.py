@@ -1,12 +1,12 @@
 """The gate: may this signal pass? The whole admission policy is in this file."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import assert_never
 
-from domain.position import Position, PositionState
+from domain.position import Position, PositionId, PositionState
 from domain.signal import Side, Signal, SignalStatus
 from domain.ticker import Ticker
 from domain.universe import Trust, Universe, trust
@@ -61,7 +61,8 @@ class Verdict:
     """The decision, with everything that explains it later.
 
     ``rank`` is the ticker's place in ``universe_version`` (None: not in it), ``cutoff`` the top N
-    in force, ``list_age`` the time since that list was last confirmed.
+    in force, ``list_age`` the time since that list was last confirmed. ``position_id`` is the
+    position that an approved signal opens, adds to, or takes from.
     """
 
     status: SignalStatus
@@ -70,6 +71,7 @@ class Verdict:
     rank: int | None = None
     cutoff: int | None = None
     list_age: timedelta | None = None
+    position_id: PositionId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +121,9 @@ def judge_in_order(
     verdicts: list[tuple[Signal, Verdict]] = []
     for signal in signals:
         verdict = judge(signal, universe=universe, book=book, policy=policy, now=now)
-        verdicts.append((signal, verdict))
         if verdict.status is SignalStatus.APPROVED:
-            _apply(signal, book)
+            verdict = replace(verdict, position_id=_apply(signal, book))
+        verdicts.append((signal, verdict))
     return Judged(tuple(verdicts), tuple(p for ps in book.changed.values() for p in ps))
 
 
@@ -138,7 +140,7 @@ def judge(
             assert_never(unreachable)
     if signal.expires_at <= now:
         reason = Reason.EXPIRED
-    elif reason is None and not policy.has_destination:
+    elif reason is None and not policy.has_destination and not _exits(signal, book):
         reason = Reason.NO_DESTINATION
     return _explained(signal, reason, universe, policy, now)
 
@@ -178,6 +180,12 @@ def _against_sell(
             assert_never(unreachable)
 
 
+def _exits(signal: Signal, book: Book) -> bool:
+    """Whether it sells what we bought: then it goes where that is, also to one out of use."""
+    live = book.live(signal.ticker)
+    return signal.side is Side.SELL and live is not None and live.entry_signal_id is not None
+
+
 def _in_list(ticker: Ticker, universe: Universe | None, policy: GatePolicy) -> bool:
     rank = universe.rank(ticker) if universe else None
     return rank is not None and rank <= policy.top_n
@@ -204,9 +212,12 @@ def _explained(
     )
 
 
-def _apply(signal: Signal, book: Book) -> None:
+def _apply(signal: Signal, book: Book) -> PositionId | None:
+    """Put what an approved signal does to its position; return which one that is, if any."""
     live = book.live(signal.ticker)
     if signal.side is Side.BUY and live is None:
-        book.put(Position.opened_by(signal))
+        live = Position.opened_by(signal)
+        book.put(live)
     elif signal.side is Side.SELL and live is not None and not signal.partial:
         book.put(live.closed_by(signal))
+    return live and live.id

@@ -3,7 +3,7 @@
 OPENING ──a destination has the buy──▶ OPEN ──an exit is approved──▶ CLOSING
    └──every delivery ended unsent──▶ VOID           (from OPENING too)   │
 OPEN ◀──the exit ended undelivered───────────────────────────────────────┤
-CLOSED ◀──every destination has the exit─────────────────────────────────┘
+CLOSED ◀──every destination that had a buy has the exit──────────────────┘
 """
 
 from dataclasses import dataclass, replace
@@ -57,36 +57,42 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a signal's deliveries are: any delivered, any possibly sent, all of them ended."""
+    """How far the deliveries of its buys, or of its exit, are; none at all: nothing ended.
+
+    ``done`` is for exits: at least one was delivered, and the others had nothing to sell.
+    """
 
     any_delivered: bool
-    all_delivered: bool
     possibly_sent: bool
     ended: bool
+    done: bool = False
 
 
-def follow(state: PositionState, entry: Progress, exit_: Progress) -> PositionState:
-    """Where the deliveries of its entry and exit put a position. Closed and void stay so.
+def follow(state: PositionState, entry: Progress | None, exit_: Progress | None) -> PositionState:
+    """Where the deliveries of its buys and of its exit put a position. Closed and void stay so.
 
-    A buy whose outcome is unknown counts as held: a sell must stay possible. One that surely never
-    left makes its exit moot: sent alone, it would open a short.
+    A buy whose outcome is unknown counts as held: a sell must stay possible. ``entry`` is None for
+    a position entered by hand, ``exit_`` while there is no exit.
     """
     match state:
         case PositionState.OPENING:
             return _entered(entry)
-        case PositionState.CLOSING if exit_.ended:
-            return PositionState.CLOSED if exit_.all_delivered else _entered(entry)
-        case PositionState.CLOSING if not exit_.possibly_sent and _never_left(entry):
-            return PositionState.VOID
+        case PositionState.CLOSING if exit_ and exit_.ended:
+            return PositionState.CLOSED if exit_.done else _entered(entry)
         case _:
             return state
 
 
-def _never_left(entry: Progress) -> bool:
-    return entry.ended and not entry.possibly_sent
+def is_moot(entry: Progress) -> bool:
+    """Whether a waiting exit is to be superseded: no buy before it ever left for its destination.
+
+    Sent alone, it would open a short. ``entry`` are the buys of the position there, since the last
+    exit that arrived.
+    """
+    return entry.ended and not entry.possibly_sent and not entry.any_delivered
 
 
-def _entered(entry: Progress) -> PositionState:
-    if entry.any_delivered or (entry.ended and entry.possibly_sent):
+def _entered(entry: Progress | None) -> PositionState:
+    if entry is None or entry.any_delivered or (entry.ended and entry.possibly_sent):
         return PositionState.OPEN
     return PositionState.VOID if entry.ended else PositionState.OPENING

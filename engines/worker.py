@@ -86,3 +86,24 @@ class Worker:
         return min(
             self.after_failure * 2 ** min(health.failures_in_row - 1, 2), timedelta(seconds=1)
         )
+
+
+class Bell:
+    """Wakes workers by name, so that engines can ring for one another without knowing them."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, list[Worker]] = {}
+
+    def hung(self, worker: Worker) -> Worker:
+        """Let this worker be woken by the first word of its name."""
+        self._workers.setdefault(worker.name.split()[0], []).append(worker)
+        return worker
+
+    def rings(self, name: str, place: int = 0) -> Callable[[], None]:
+        """What wakes the worker of this name at this place; nobody when there is none."""
+
+        def ring() -> None:
+            for worker in self._workers.get(name, [])[place : place + 1]:
+                worker.wake()
+
+        return ring

@@ -71,8 +71,8 @@ def _missing(settings: Settings) -> list[str]:
     found: list[str] = []
     if settings.dest_webhook_url is None:
         found.append(
-            "No destination: alerts are judged, but a signal without one is rejected "
-            "(no_destination) until DEST_WEBHOOK_URL is set."
+            "No DEST_WEBHOOK_URL: until there is a destination, alerts are judged and every "
+            "signal is rejected (no_destination)."
         )
     if settings.public_url is None:
         found.append(

@@ -1,12 +1,12 @@
 """Logging: JSON lines in a rotated file, short lines for a person, no secret in either."""
 
+import errno
 import fcntl
 import json
 import logging
 import logging.handlers
 import queue
 import re
-import socket
 import sys
 from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
@@ -159,10 +159,17 @@ def written(folder: Path, *, secrets: Collection[str], level: str) -> Generator[
 
 
 def _own_file(folder: Path) -> tuple[Path, IO[str]]:
-    """Two processes must not rotate one file: a replica that shares the folder has its own."""
-    lock = (folder / ".lock").open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return folder / f"relay-{socket.gethostname()}.log", lock
-    return folder / "relay.log", lock
+    """Two processes must not rotate one file: replicas that share the folder take the first free.
+
+    Raises OSError when a hundred are taken.
+    """
+    for number in range(1, 101):
+        name = "relay" if number == 1 else f"relay-{number}"
+        lock = (folder / f".{name}.lock").open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        return folder / f"{name}.log", lock
+    raise OSError(errno.EAGAIN, "a hundred processes already write their logs here")

@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from web import admin, errors, health, lists, login, signals
+from web import admin, deliveries, destinations, errors, health, lists, login, signals
 from web.dependencies import Reader, State
 from web.security import SecurityHeaders
 from web.webhook import Webhook
@@ -34,7 +34,7 @@ def create_app(
         max_body_size=MOST_BYTES,
     )
     errors.install(app)
-    for module in (health, lists, signals, admin, login):
+    for module in (health, lists, signals, destinations, deliveries, admin, login):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 

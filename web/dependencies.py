@@ -1,6 +1,6 @@
 """What handlers may ask for. The only place that knows where the parts are kept."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, TypedDict, cast
@@ -11,9 +11,11 @@ from fastapi.requests import HTTPConnection
 from database.pool import Database
 from database.vault import Vault
 from domain.access import Scope
+from domain.address import Network
 from domain.signal import Side
 from engines.access.doorkeeper import Doorkeeper
 from engines.clock import Clock, Entropy
+from engines.failpoints import Reach
 from engines.metrics import Metrics
 from engines.relay.intake import Intake
 from engines.worker import Worker
@@ -35,6 +37,8 @@ class Rules:
     list_max_age: timedelta | None
     elite: bool
     queue_max: int
+    private_destinations: Sequence[Network] = ()
+    own_hosts: Collection[str] = ()
 
 
 class State(TypedDict):
@@ -49,6 +53,7 @@ class State(TypedDict):
     backlog: Callable[[], int]
     wake_keeper: Callable[[], None]
     rules: Rules
+    reach: Reach
     clock: Clock
     entropy: Entropy
 
@@ -120,3 +125,5 @@ def needs(scope: Scope) -> Callable[[Request], object]:
 
 
 Reader = Annotated[str, Depends(needs(Scope.READ))]
+Configurer = Annotated[str, Depends(needs(Scope.CONFIG))]
+Trader = Annotated[str, Depends(needs(Scope.TRADE))]

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from database.audit import Facts
 from database.statistics import Count, Snapshot, Standing
 from database.universes import Current, LastFetch
+from domain.breaker import BreakerState
+from domain.destination import Mode
 from domain.gate import Reason
 from domain.universe import Trust
 from domain.why import explain
@@ -79,6 +81,7 @@ class DestinationRow:
     state: str
     waiting: int
     budget: str
+    notes: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +186,26 @@ def destination_row(standing: Standing) -> DestinationRow:
         state=standing.state,
         waiting=standing.waiting,
         budget=", ".join(spent) or "no limit",
+        notes=_notes(standing),
     )
+
+
+def _notes(standing: Standing) -> list[str]:
+    """What is out of the ordinary at a destination."""
+    words: list[str] = []
+    if standing.mode == Mode.DRY_RUN:
+        words.append("dry run: nothing is sent")
+    if standing.breaker != BreakerState.CLOSED:
+        words.append(_breaker(standing))
+    if standing.held:
+        words.append(f"{standing.held} held: outcome unknown")
+    return words
+
+
+def _breaker(standing: Standing) -> str:
+    state = "open" if standing.breaker == BreakerState.OPEN else "half open"
+    since = f" since {iso(standing.breaker_since)}" if standing.breaker_since else ""
+    return f"breaker {state}{since}: {standing.breaker_cause or 'being tried'}"
 
 
 def summary(view: ListView, found: Snapshot) -> tuple[str, str]:
@@ -198,7 +220,8 @@ def summary(view: ListView, found: Snapshot) -> tuple[str, str]:
     waiting = counted(found.backlog.unfinished, "delivery", "deliveries")
     held = [one.name for one in found.standings if one.held_for]
     doing = f"Waiting for {', '.join(held)}." if held else "Forwarding."
-    calm = view.trust == Trust.FRESH and not held
+    troubled = any(one.held or one.breaker != BreakerState.CLOSED for one in found.standings)
+    calm = view.trust == Trust.FRESH and not held and not troubled
     return f"{doing} {listed} {waiting} waiting.", "good" if calm else "warn"
 
 
@@ -215,11 +238,23 @@ def problems(view: ListView, found: Snapshot, sick: Sequence[str]) -> list[str]:
 def _about_destinations(found: Snapshot) -> list[str]:
     if not found.standings:
         return ["No destination: set DEST_WEBHOOK_URL in .env and start again."]
-    return [
-        f"{one.name} asked us to wait: nothing more goes there for {duration(one.held_for)}."
-        for one in found.standings
-        if one.held_for
-    ]
+    return [words for one in found.standings for words in _about_destination(one)]
+
+
+def _about_destination(one: Standing) -> list[str]:
+    words: list[str] = []
+    if one.held_for:
+        wait = duration(one.held_for)
+        words.append(f"{one.name} asked us to wait: nothing more goes there for {wait}.")
+    if one.breaker != BreakerState.CLOSED:
+        words.append(f"{one.name}: {_breaker(one)}. It is tried now and then; the rest waits.")
+    if one.held:
+        held = counted(one.held, "delivery is", "deliveries are")
+        words.append(
+            f"{held} held for {one.name}, outcome unknown: look there, then resolve each"
+            " (POST /api/deliveries/…/resolve), or it is given up after 24 hours."
+        )
+    return words
 
 
 def _about_list(view: ListView) -> list[str]:

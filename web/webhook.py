@@ -16,6 +16,7 @@ from domain.access import Scope as Permission
 from domain.alert import Alert, Invalid, InvalidCode, Parsed, interpret, parse
 from domain.body import cut_token, has_secrets
 from domain.signal import Side, SignalId, SignalStatus, uuid7
+from engines.failpoints import Point
 from web.dependencies import State
 from web.security import SECURITY_HEADERS
 
@@ -67,11 +68,13 @@ async def _respond(scope: Scope, receive: Receive, send: Send) -> None:
     state = cast("State", scope["state"])
     try:
         posted = await _read(scope, receive)
+        state["reach"](Point.WEBHOOK_READ)
         status, answer = await _accept(state, posted)
     except Refusal as refusal:
         status = refusal.status
         answer = {"error": refusal.detail, "code": refusal.code, "detail": refusal.detail}
     state["metrics"].accepted.labels(str(status)).inc()
+    state["reach"](Point.WEBHOOK_BEFORE_ANSWER)
     await _send(send, status, answer)
 
 

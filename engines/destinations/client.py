@@ -3,7 +3,9 @@
 import asyncio
 import ipaddress
 import socket
-from collections.abc import AsyncIterable, Collection, Iterable
+import ssl
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
@@ -12,13 +14,13 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 
-from domain.delivery import Answer, Outcome, classify
-from domain.destination import Network, is_forbidden, must_be_private, port_of
+from domain.address import Network, is_forbidden, must_be_private, port_of
+from domain.delivery import FATAL_STATUSES, Answer, Outcome, classify
 from domain.retry_after import retry_after
+from engines.failpoints import Point, Reach, passes
 
 ANSWER_CAP = 65_536
 EXCERPT = 2_048
-CONNECT_TIMEOUT = 2.0
 NOT_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -30,6 +32,10 @@ NOT_SENT = (
 
 class ForbiddenAddressError(httpcore.ConnectError):
     """The host's address is one that a destination may not have; nothing was sent."""
+
+
+class TooLateError(Exception):
+    """Connecting took so long that the request may not leave any more; nothing was sent."""
 
 
 class VettedBackend(httpcore.AsyncNetworkBackend):
@@ -75,6 +81,15 @@ class VettedBackend(httpcore.AsyncNetworkBackend):
         return literals[0]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many requests at once, how long a whole one may take, how long its connecting."""
+
+    connections: int = 5
+    deadline: timedelta = timedelta(seconds=5)
+    connecting: timedelta = timedelta(seconds=2)
+
+
 class DestinationClient:
     """One client per destination: own connections, kept alive; no redirects, proxies, cookies."""
 
@@ -83,48 +98,61 @@ class DestinationClient:
         url: str,
         *,
         private: Collection[Network] = (),
-        connections: int = 5,
-        deadline: timedelta = timedelta(seconds=5),
+        limits: Limits | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        reach: Reach = passes,
     ) -> None:
         self._url = url
-        self._deadline = deadline.total_seconds()
+        self._reach = reach
+        limits = limits or Limits()
+        self._deadline = limits.deadline.total_seconds()
         self._client = httpx.AsyncClient(
-            transport=transport or _transport(url, private, connections),
-            timeout=httpx.Timeout(self._deadline, connect=CONNECT_TIMEOUT),
+            transport=transport or _transport(url, private, limits.connections),
+            timeout=httpx.Timeout(self._deadline, connect=limits.connecting.total_seconds()),
             follow_redirects=False,
             trust_env=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             headers={"accept-encoding": "identity", "user-agent": "trading-signal-processor"},
         )
 
-    async def post(self, body: bytes, headers: dict[str, str]) -> Answer:
-        """Send once; return what that tells us. Never raises for what a destination does."""
+    async def post(
+        self, body: bytes, headers: dict[str, str], leaves: Callable[[], bool]
+    ) -> Answer:
+        """Send once; return what that tells us. Never raises for what a destination does.
+
+        ``leaves`` is asked when the connection stands, right before the first byte.
+        """
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             async with asyncio.timeout(self._deadline):
-                answer = await self._exchange(body, headers)
+                answer = await self._exchange(body, headers, leaves)
+        except TooLateError:
+            return Answer(outcome=Outcome.WITHHELD)
         except (httpx.HTTPError, TimeoutError, OSError) as error:
             answer = _failure(error)
-        took = timedelta(seconds=loop.time() - began)
-        return Answer(
-            outcome=answer.outcome,
-            status=answer.status,
-            retry_after=answer.retry_after,
-            error=answer.error,
-            excerpt=answer.excerpt,
-            duration=took,
-        )
+        return replace(answer, duration=timedelta(seconds=loop.time() - began))
 
-    async def _exchange(self, body: bytes, headers: dict[str, str]) -> Answer:
+    async def _exchange(
+        self, body: bytes, headers: dict[str, str], leaves: Callable[[], bool]
+    ) -> Answer:
+        async def traced(event: str, _info: Mapping[str, object]) -> None:
+            if event == "http11.send_request_headers.started":
+                if not leaves():
+                    raise TooLateError
+                self._reach(Point.SEND_BEFORE_WRITE)
+            elif event == "http11.send_request_body.complete":
+                self._reach(Point.SEND_AFTER_WRITE)
+
         async with self._client.stream(
-            "POST", self._url, content=body, headers=headers
+            "POST", self._url, content=body, headers=headers, extensions={"trace": traced}
         ) as response:
             excerpt = await _start_of(response.aiter_raw())
             return Answer(
                 outcome=classify(response.status_code),
                 status=response.status_code,
+                fatal=response.status_code in FATAL_STATUSES,
+                gone=response.status_code == 410,
                 retry_after=retry_after(response.headers.get("retry-after"), datetime.now(UTC)),  # noqa: TID251  an HTTP date is on the wall clock
                 excerpt=excerpt,
             )
@@ -163,9 +191,19 @@ async def _start_of(chunks: AsyncIterable[bytes]) -> str:
 
 def _failure(error: Exception) -> Answer:
     if isinstance(error.__cause__, ForbiddenAddressError):
-        return Answer(outcome=Outcome.PERMANENT, error="forbidden address")
+        return Answer(outcome=Outcome.PERMANENT, error="forbidden address", fatal=True)
+    connecting = isinstance(error, httpx.ConnectError)
+    if connecting and any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+        return Answer(outcome=Outcome.NOT_SENT, error="TLS refused", fatal=True)
     outcome = Outcome.NOT_SENT if isinstance(error, NOT_SENT) else Outcome.AMBIGUOUS
     return Answer(outcome=outcome, error=_named(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _named(error: Exception) -> str:

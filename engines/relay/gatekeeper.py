@@ -8,6 +8,7 @@ from database import destinations, universes, verdicts
 from database.pool import Connection, Database
 from database.universes import Current
 from domain.gate import GatePolicy, Judged, SellPolicy, judge_in_order, list_max_age
+from engines.failpoints import Point, Reach, passes
 from engines.metrics import Metrics
 from engines.worker import AGAIN
 
@@ -28,13 +29,17 @@ class Gatekeeper:
     wake_another: Callable[[], None]
     batch: int = 128
     poll: timedelta | None = timedelta(seconds=1)
+    reach: Reach = passes
 
     async def step(self) -> timedelta | None:
         """Decide one batch."""
         async with self.database.write() as connection:
             judged = await self._decide(connection)
+            if judged is not None:
+                self.reach(Point.GATEKEEPER_BEFORE_COMMIT)
         if judged is None:
             return self.poll
+        self.reach(Point.GATEKEEPER_AFTER_COMMIT)
         self._count(judged)
         if len(judged.verdicts) >= self.batch:
             self.wake_another()
@@ -45,6 +50,7 @@ class Gatekeeper:
         claimed = await verdicts.claim(connection, limit=self.batch)
         if claimed is None:
             return None
+        self.reach(Point.GATEKEEPER_CLAIMED)
         current = await self.current.look(connection)
         judged = judge_in_order(
             claimed.signals,

@@ -12,6 +12,7 @@ from database import journal
 from database.journal import Entry, Receipt
 from database.pool import Database, UnavailableError, is_unavailable
 from domain.signal import SignalId
+from engines.failpoints import Point, Reach, passes
 from engines.metrics import Metrics
 from engines.worker import AGAIN
 
@@ -48,7 +49,8 @@ class Intake:
     wake_gatekeeper: Callable[[], None]
     batch: int = 256
     most_waiting: int = 4_096
-    budget: timedelta = timedelta(seconds=2.2)
+    budget: timedelta = timedelta(seconds=2)
+    reach: Reach = passes
     _asked: dict[bytes, _Asked] = field(default_factory=dict[bytes, _Asked], init=False)
 
     async def accept(self, entry: Entry) -> Receipt:
@@ -106,8 +108,11 @@ class Intake:
             return await self._append_once(entries)
 
     async def _append_once(self, entries: Sequence[Entry]) -> list[Receipt | None]:
+        self.reach(Point.INTAKE_BEFORE_COMMIT)
         async with self.database.autocommit() as connection:
-            return await journal.append(connection, entries)
+            receipts = await journal.append(connection, entries)
+        self.reach(Point.INTAKE_AFTER_COMMIT)
+        return receipts
 
     async def _record_repeats(self, taken: Sequence[_Asked]) -> None:
         repeats = [asked.entry.key for asked in taken for _ in asked.waiting[1:]]

@@ -4,11 +4,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from database import journal, settlements, statistics, universes
+from database import endings, journal, statistics, universes
 from database.pool import Database
 from database.statistics import Backlog
 from domain.delivery import DeliveryState
 from engines.clock import Clock
+from engines.failpoints import Point, Reach, passes
 from engines.metrics import Metrics
 from engines.worker import AGAIN
 
@@ -30,6 +31,7 @@ class Sweeper:
     database: Database
     metrics: Metrics
     clock: Clock
+    reach: Reach = passes
     _memory: _Memory = field(default_factory=_Memory, init=False)
 
     @property
@@ -40,9 +42,11 @@ class Sweeper:
     async def step(self) -> timedelta | None:
         """One round; again at once while there is more to end."""
         async with self.database.write() as connection:
-            ended = await settlements.expire(connection, limit=BATCH)
+            ended = await endings.expire(connection, limit=BATCH)
             waiting = await statistics.backlog(connection)
             age = await universes.age(connection)
+            self.reach(Point.SWEEPER_BEFORE_COMMIT)
+        self.reach(Point.SWEEPER_AFTER_COMMIT)
         self._memory.backlog = waiting.undecided + waiting.unfinished
         self._measure(ended, waiting, age)
         if await self._forget_keys() or ended.total() >= BATCH:

@@ -8,7 +8,16 @@ from uuid import uuid4
 
 from sqlalchemy import text
 
-from database import destinations, journal, lanes, screens, settlements, universes, verdicts
+from database import (
+    destinations,
+    endings,
+    journal,
+    lanes,
+    screens,
+    settlements,
+    universes,
+    verdicts,
+)
 from database.journal import Entry, Receipt
 from database.pool import Connection, Database
 from database.screens import Kept, ScreenId
@@ -26,7 +35,7 @@ from domain.delivery import (
     Retry,
     Step,
 )
-from domain.destination import Destination
+from domain.destination import Destination, SigningKeys
 from domain.gate import GatePolicy, Judged, SellPolicy, judge_in_order
 from domain.rate import Room, Window
 from domain.screen import Screen, parse_screen_url
@@ -44,6 +53,7 @@ REFUSED = Answer(outcome=Outcome.PERMANENT, status=404)
 UNKNOWN = Answer(outcome=Outcome.AMBIGUOUS, status=500)
 UNSENT = Answer(outcome=Outcome.NOT_SENT, error="ConnectError")
 WITHHELD = Answer(outcome=Outcome.WITHHELD)
+DRY = Answer(outcome=Outcome.DRY_RUN)
 
 
 def new_id() -> SignalId:
@@ -73,7 +83,7 @@ def a_destination(name: str = "main", **given: Any) -> Destination:
     usual: Mapping[str, Any] = {
         "id": DestinationId(new_id()),
         "url": "https://destination.example/hook",
-        "signing_key": b"k" * 32,
+        "keys": SigningKeys(b"k" * 32),
         "windows": (),
         "version": 1,
     }
@@ -88,10 +98,28 @@ def settlement(delivery: Delivery, answer: Answer, step: Step | None = None) -> 
     """How an attempt ended: as the answer says, or as ``step`` says."""
     usual: dict[Outcome, Step] = {
         Outcome.DELIVERED: Delivered(),
+        Outcome.DRY_RUN: Delivered(),
         Outcome.PERMANENT: Ended(DeliveryState.DEAD, "http 404"),
     }
     step = step or usual.get(answer.outcome) or Retry(delivery.leased_at)
     return Settlement(delivery=delivery, answer=answer, step=step)
+
+
+def ending_arrays(
+    ids: Sequence[object], states: Sequence[str], outcomes: Sequence[str], *, epoch: int
+) -> dict[str, Sequence[object]]:
+    """What `settlements.SETTLE` is given for attempts of which only the end is of interest."""
+    silent = ("dues", "statuses", "errors", "answers", "written", "waits", "receipts")
+    nothing: Mapping[str, Sequence[object]] = {name: [None] * len(ids) for name in silent}
+    return {
+        **nothing,
+        "ids": ids,
+        "epochs": [epoch] * len(ids),
+        "states": states,
+        "reasons": ["a test" if state != "queued" else None for state in states],
+        "outcomes": outcomes,
+        "durations": [1] * len(ids),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +151,15 @@ class Rows:
     async def destination(self, name: str = "main", **given: Any) -> Destination:
         wanted = a_destination(name, **given)
         async with self.database.write() as connection:
-            await destinations.put_named(connection, self.vault, wanted, actor="a test")
-        async with self.database.read() as connection:
-            found = await destinations.enabled(connection, self.vault)
-        return next(destination for destination in found if destination.name == name)
+            assert await destinations.create(connection, self.vault, wanted, actor="a test")
+        return wanted
+
+    async def change(self, destination: Destination, **given: Any) -> Destination:
+        """Make the next version of a destination."""
+        async with self.database.write() as connection:
+            wanted = replace(destination, **given)
+            assert await destinations.change(connection, self.vault, wanted, actor="a test")
+        return replace(wanted, version=destination.version + 1)
 
     async def screen(self, top_n: int = 15, refresh: float = 180) -> Kept:
         async with self.database.write() as connection:
@@ -143,10 +176,13 @@ class Rows:
         async with self.database.write() as connection:
             return await universes.adopt(connection, kept, listed, total)
 
-    async def decide(self, limit: int = 128, policy: SellPolicy | None = None) -> Judged | None:
-        """Judge what waits as if every ticker of it were listed."""
+    async def decide(
+        self, limit: int = 128, policy: SellPolicy | None = None, *, anywhere: bool = True
+    ) -> Judged | None:
+        """Judge what waits as if every ticker of it were listed, and had ``anywhere`` to go."""
         async with self.database.write() as connection:
-            return await decide_on(connection, limit, policy or SellPolicy.WITH_POSITION)
+            sells = policy or SellPolicy.WITH_POSITION
+            return await decide_on(connection, limit, sells, anywhere=anywhere)
 
     async def lease(
         self, destination: Destination, room: Room = ALL, lasting: timedelta = LEASE
@@ -157,11 +193,11 @@ class Rows:
 
     async def settle(self, *ended: Settlement) -> set[DeliveryId]:
         async with self.database.write() as connection:
-            return await settlements.settle(connection, ended)
+            return {s.delivery.id for s in await settlements.settle(connection, ended)}
 
     async def expire(self) -> int:
         async with self.database.write() as connection:
-            return (await settlements.expire(connection, limit=500)).total()
+            return (await endings.expire(connection, limit=500)).total()
 
     async def states(self, table: str) -> list[str]:
         """The states of deliveries or positions, oldest first."""
@@ -186,7 +222,9 @@ class Rows:
         return id
 
 
-async def decide_on(connection: Connection, limit: int, sells: SellPolicy) -> Judged | None:
+async def decide_on(
+    connection: Connection, limit: int, sells: SellPolicy, *, anywhere: bool = True
+) -> Judged | None:
     claimed = await verdicts.claim(connection, limit=limit)
     if claimed is None:
         return None
@@ -201,7 +239,12 @@ async def decide_on(connection: Connection, limit: int, sells: SellPolicy) -> Ju
             confirmed_at=claimed.now,
         ),
         positions=claimed.positions,
-        policy=GatePolicy(top_n=1_000, list_max_age=timedelta(seconds=180), sell_policy=sells),
+        policy=GatePolicy(
+            top_n=1_000,
+            list_max_age=timedelta(seconds=180),
+            sell_policy=sells,
+            has_destination=anywhere,
+        ),
         now=claimed.now,
     )
     await verdicts.record(connection, judged)

@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import TextClause, text
 
-from database import lanes, settlements, statistics, verdicts
+from database import breakers, endings, lanes, settlements, statistics, verdicts
+from database import following as steps_of
 from database.pool import Database
-from tests.database.rows import Rows
+from tests.database.rows import Rows, ending_arrays
 
 SIGNALS = """
     INSERT INTO signals (id, source, ticker, side, content_type, body, body_sealed, hop,
@@ -22,25 +23,38 @@ SIGNALS = """
     FROM generate_series(1, 20010) AS n
 """
 DELIVERIES = """
-    INSERT INTO deliveries (signal_id, destination_id, destination_version, seq, ticker, side,
-                            state, queued_at, due_at, expires_at, finished_at)
-    SELECT signals.id, destinations.id, 1, seq, ticker, side,
+    INSERT INTO deliveries (signal_id, position_id, destination_id, destination_version, seq,
+                            ticker, side, state, queued_at, due_at, expires_at, finished_at)
+    SELECT signals.id, signals.id, destinations.id, 1, seq, ticker, side,
            CASE WHEN seq > 19990 THEN 'queued' ELSE 'delivered' END, received_at, received_at,
            'infinity', CASE WHEN seq <= 19990 THEN received_at END
     FROM signals, destinations WHERE status = 'approved'
+"""
+POSITIONS = """
+    INSERT INTO positions (id, ticker, state, entry_signal_id, opened_at, updated_at)
+    SELECT id, ticker, 'closed', id, received_at, received_at FROM signals
+    WHERE status = 'approved'
 """
 ATTEMPTS = """
     INSERT INTO attempts (delivery_id, epoch, destination_id, side, number, possible_resend,
                           started_at)
     SELECT id, 1, destination_id, side, 1, false, queued_at FROM deliveries
 """
-TABLES = ("signals", "deliveries", "attempts")
+TABLES = ("signals", "deliveries", "attempts", "positions")
+NO_ARRAYS: Mapping[str, object] = {
+    name: []
+    for name in (
+        *("ids", "statuses", "reasons", "versions", "ranks", "cutoffs", "ages", "held"),
+        *("position_ids", "position_tickers", "position_states", "position_entries"),
+        "position_exits",
+    )
+}
 
 
 @pytest.fixture
 async def full(rows: Rows) -> Rows:
     await rows.destination()
-    for statement in (SIGNALS, DELIVERIES, ATTEMPTS):
+    for statement in (SIGNALS, DELIVERIES, POSITIONS, ATTEMPTS):
         await rows.sql(statement)
     async with rows.database.autocommit() as connection:
         await connection.execute(text("ANALYZE"))
@@ -53,8 +67,9 @@ async def plan(database: Database, query: TextClause, **values: object) -> str:
         return "\n".join(explained.scalars())
 
 
-async def test_the_path_of_a_signal_reads_no_table_whole(full: Rows) -> None:
-    (main,) = await full.sql("SELECT id FROM destinations")
+def cases(main: object) -> list[tuple[TextClause, Mapping[str, object], list[str]]]:
+    """What runs on the path of a signal, what it is given, and the indexes it is to use."""
+    one = {"id": "00000000-0000-0000-0000-000000000000"}
     lease = {
         "destination": main,
         "total": 5,
@@ -62,20 +77,53 @@ async def test_the_path_of_a_signal_reads_no_table_whole(full: Rows) -> None:
         "lasting": timedelta(seconds=15),
         "left": None,
     }
-    windows = {"destination": main, "spans": [timedelta(seconds=60)]}
-    expected: list[tuple[TextClause, Mapping[str, object], list[str]]] = [
+    windows = {
+        "destination": main,
+        "spans": [timedelta(seconds=60)],
+        "latest": lanes.LATEST_WRITE,
+    }
+    recent = {
+        "id": main,
+        "version": 1,
+        "within": timedelta(seconds=30),
+        "longest": timedelta(seconds=60),
+        "since": None,
+    }
+    after = ["deliveries_of_position", "positions_pkey", "positions_unfinished"]
+    settled = ending_arrays([one["id"]], ["dead"], ["not_sent"], epoch=1)
+    return [
         (verdicts.CLAIM, {"limit": 128}, ["signals_undecided", "signals_undecided_of_ticker"]),
+        (verdicts.RECORD, NO_ARRAYS, ["signals_pkey", "deliveries_of_position"]),
         (lanes.LEASE, lease, ["deliveries_", "deliveries_lanes"]),
         (lanes.USED, windows, ["attempts_in_window"]),
+        (
+            lanes.IN_FLIGHT,
+            {"destination": main, "left": timedelta(seconds=5)},
+            ["deliveries_leased"],
+        ),
         (lanes.NEXT_DUE, {"destination": main}, ["deliveries_"]),
-        (settlements.OVERDUE, {"limit": 500}, ["deliveries_"]),
+        (breakers.RECENT, recent, ["attempts_in_window"]),
+        (settlements.SETTLE, settled, ["attempts_pkey", *after]),
+        (
+            endings.OVERDUE,
+            {"limit": 500},
+            ["deliveries_overdue", "deliveries_held", "deliveries_leased"],
+        ),
+        (endings.EXPIRE, {"ids": [one["id"]]}, ["deliveries_pkey", *after]),
+        (endings.SUPERSEDE, {"tickers": ["T1"]}, ["deliveries_lanes", *after]),
+        (steps_of.MERGE, {"ids": [one["id"]]}, ["deliveries_of_position"]),
+        (steps_of.LOCK_POSITIONS, {"tickers": ["T1"]}, ["positions_unfinished"]),
         (statistics.BACKLOG, {}, ["signals_undecided"]),
         (statistics.RECENT, {}, ["signals_by_time"]),
     ]
-    for query, values, indexes in expected:
+
+
+async def test_the_path_of_a_signal_reads_no_table_whole(full: Rows) -> None:
+    (main,) = await full.sql("SELECT id FROM destinations")
+    for query, values, indexes in cases(main):
         steps = await plan(full.database, query, **values)
         for index in indexes:
-            assert index in steps, steps
+            assert index in steps, f"{index}\n{steps}"
         if query is not statistics.RECENT:
             for table in TABLES:
                 assert f"Seq Scan on {table}" not in steps, steps
@@ -84,7 +132,9 @@ async def test_the_path_of_a_signal_reads_no_table_whole(full: Rows) -> None:
 async def test_an_index_is_searched_by_the_time_not_filtered(full: Rows) -> None:
     """`clock_timestamp()` in the wrong place would read a destination's whole past each time."""
     (main,) = await full.sql("SELECT id FROM destinations")
-    used = await plan(full.database, lanes.USED, destination=main, spans=[timedelta(seconds=60)])
-    assert "started_at >" in next(line for line in used.splitlines() if "Index Cond" in line)
+    given = {query: values for query, values, _ in cases(main)}
+    for query in (lanes.USED, breakers.RECENT):
+        steps = await plan(full.database, query, **given[query])
+        assert "started_at >" in next(line for line in steps.splitlines() if "Index Cond" in line)
     recent = await plan(full.database, statistics.RECENT)
     assert "Index Cond: (received_at >=" in recent

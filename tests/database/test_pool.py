@@ -68,13 +68,29 @@ async def test_every_connection_waits_for_the_disk(rows: Rows) -> None:
     await fresh.close()
 
 
-async def test_a_lost_connection_is_unavailable_and_the_next_one_works(rows: Rows) -> None:
+async def test_a_connection_lost_in_use_is_unavailable_and_the_next_one_works(rows: Rows) -> None:
+    one = Database.connect(rows.database.url, pool=1)
+
+    async def lose() -> None:
+        async with one.write() as connection:
+            me = (await connection.execute(ME)).scalar_one()
+            await rows.sql("SELECT pg_terminate_backend(:me, 5000)", me=me)
+            await connection.execute(ME)
+
+    with pytest.raises(DBAPIError) as failure:
+        await lose()
+    assert is_unavailable(failure.value)
+    async with one.autocommit() as connection:
+        await connection.execute(ME)
+    await one.close()
+
+
+async def test_connections_lost_while_nobody_used_them_are_not_handed_out(rows: Rows) -> None:
     one = Database.connect(rows.database.url, pool=1)
     async with one.autocommit() as connection:
         me = (await connection.execute(ME)).scalar_one()
-    await rows.sql("SELECT pg_terminate_backend(:me)", me=me)
-    assert is_unavailable(await failure_of(one))
-    async with one.autocommit() as connection:
+    await rows.sql("SELECT pg_terminate_backend(:me, 5000)", me=me)
+    async with one.write() as connection:
         assert (await connection.execute(ME)).scalar_one() != me
     await one.close()
 
@@ -92,12 +108,39 @@ async def test_a_slow_query_is_unavailable(impatient: Database) -> None:
         await connection.execute(ME)
 
 
-async def test_an_exhausted_pool_is_unavailable_within_a_second(impatient: Database) -> None:
+async def test_a_query_that_was_given_up_ends_on_the_server_too(
+    rows: Rows, impatient: Database
+) -> None:
+    running = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND query LIKE 'SELECT pg_sleep%'"
+    )
+    assert isinstance(await failure_of(impatient, "SELECT pg_sleep(60)"), TimeoutError)
+    async with asyncio.timeout(5):
+        while await rows.sql(running) != [0]:
+            await rows.sql("SELECT pg_sleep(0.05)")
+
+
+async def test_many_quick_queries_end_together_in_time(impatient: Database) -> None:
+    async def many() -> None:
+        async with impatient.read() as connection:
+            for _ in range(50):
+                await connection.execute(text("SELECT pg_sleep(0.1)"))
+
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(TimeoutError):
+        await many()
+    assert asyncio.get_running_loop().time() - began < 2.5
+
+
+async def test_an_exhausted_pool_is_unavailable_within_a_second(database: Database) -> None:
+    one = Database.connect(database.url, pool=1)
     loop = asyncio.get_running_loop()
-    async with impatient.autocommit():
+    async with one.autocommit():
         began = loop.time()
-        assert is_unavailable(await failure_of(impatient))
+        assert is_unavailable(await failure_of(one))
         assert loop.time() - began < 1.5
+    await one.close()
 
 
 async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
@@ -123,6 +166,74 @@ async def test_whoever_loses_a_deadlock_may_try_again(rows: Rows) -> None:
     )
     (loser,) = [result for result in results if result]
     assert is_unavailable(loser)
+
+
+LOCK = text("SELECT * FROM alembic_version FOR UPDATE")
+
+
+async def test_a_lock_not_had_in_time_is_unavailable_and_keeps_its_connection(
+    rows: Rows, impatient: Database
+) -> None:
+    async with impatient.autocommit() as connection:
+        me = (await connection.execute(ME)).scalar_one()
+    async with rows.database.write() as holding:
+        await holding.execute(LOCK)
+        failure = await failure_of(impatient, str(LOCK))
+    assert sqlstate(failure) == "55P03"
+    assert is_unavailable(failure)
+    async with impatient.autocommit() as connection:
+        assert (await connection.execute(ME)).scalar_one() == me
+
+
+def sqlstate(failure: BaseException) -> str | None:
+    assert isinstance(failure, DBAPIError)
+    return getattr(failure.orig, "sqlstate", None)
+
+
+async def test_a_query_ended_by_the_server_is_unavailable(rows: Rows) -> None:
+    async with rows.database.autocommit() as connection:
+        await connection.execute(text("SET statement_timeout = 50"))
+        with pytest.raises(DBAPIError) as failure:
+            await connection.execute(text("SELECT pg_sleep(5)"))
+        await connection.execute(text("RESET statement_timeout"))
+    assert sqlstate(failure.value) == "57014"
+    assert is_unavailable(failure.value)
+
+
+async def test_a_stopped_replica_loses_its_locks(rows: Rows, database: Database) -> None:
+    """Stopped, or beyond a dead network: to the server it is idle in a transaction."""
+    stopped = Database.connect(database.url, pool=1, patience=timedelta(seconds=9))
+
+    async def stop() -> None:
+        async with stopped.write() as connection:
+            await connection.execute(LOCK)
+            began = asyncio.get_running_loop().time()
+            assert len(await rows.sql(str(LOCK))) == 1
+            assert asyncio.get_running_loop().time() - began < 3.5
+            await connection.execute(ME)
+
+    with pytest.raises(DBAPIError) as failure:
+        await stop()
+    assert is_unavailable(failure.value)
+    await stopped.close()
+
+
+@pytest.mark.parametrize(
+    ("patience", "expected"),
+    [
+        (2, {"lock_timeout": "1600ms", "statement_timeout": "2500ms", "idle": "3s"}),
+        (300, {"lock_timeout": "4min", "statement_timeout": "300500ms", "idle": "100s"}),
+    ],
+)
+async def test_the_server_is_told_how_long_we_wait(
+    database: Database, patience: int, expected: dict[str, str]
+) -> None:
+    told = Database.connect(database.url, patience=timedelta(seconds=patience))
+    async with told.read() as connection:
+        for name, value in expected.items():
+            full = name.replace("idle", "idle_in_transaction_session_timeout")
+            assert (await connection.execute(text(f"SHOW {full}"))).scalar_one() == value
+    await told.close()
 
 
 STARTING = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"

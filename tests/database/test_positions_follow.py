@@ -1,33 +1,49 @@
 """The positions' SQL and `domain.position.follow` say the same, over every case of two places."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement, product
+from itertools import product
 
 from database import settlements
-from domain.position import PositionState, Progress, follow
-from tests.database.rows import SELL, Rows, an_entry
+from domain.position import PositionState, Progress, follow, is_moot
+from tests.database.rows import SELL, Rows, an_entry, ending_arrays
 
-WAITING, DELIVERED, DEAD, SENT_DEAD = (
-    ("queued", False),
-    ("delivered", True),
-    ("expired", False),
-    ("dead", True),
-)
-KINDS = (WAITING, DELIVERED, DEAD, SENT_DEAD)
-SETS = [(one,) for one in KINDS] + list(combinations_with_replacement(KINDS, 2))
-FINAL = {"delivered", "expired", "dead"}
+Kind = tuple[str, bool]
+"""The state of a delivery, and whether it may have been sent."""
 
-Kinds = tuple[tuple[str, bool], ...]
+WAITING: Kind = ("queued", False)
+DELIVERED: Kind = ("delivered", True)
+DEAD: Kind = ("expired", False)
+SENT_DEAD: Kind = ("dead", True)
+HELD: Kind = ("held", True)
+SUPERSEDED: Kind = ("superseded", False)
+KINDS = (WAITING, DELIVERED, DEAD, SENT_DEAD, HELD, SUPERSEDED)
+SETS = [(one,) for one in KINDS] + list(product(KINDS, KINDS))
+WAITS = {"queued", "held"}
+
+Kinds = tuple[Kind, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Deliveries of an entry and of its exit after the first of ``settled`` was settled."""
+    """Deliveries of an entry and of its exit, by place, after the first of ``settled`` was."""
 
     state: PositionState
     entry: Kinds
     exit_: Kinds
     settled: str
+
+    @property
+    def exits(self) -> Kinds:
+        """The exits as they are then: one may have become moot with its buy."""
+        moot = self.settled == "entry" and is_moot(progress(self.entry[:1]))
+        if moot and self.exit_[:1] == (WAITING,):
+            return (SUPERSEDED, *self.exit_[1:])
+        return self.exit_
+
+    @property
+    def becomes(self) -> PositionState:
+        return follow(self.state, progress(self.entry), progress(self.exits))
 
 
 CASES = [
@@ -40,11 +56,12 @@ CASES = [
 
 
 def progress(kinds: Kinds) -> Progress:
+    states = [state for state, _ in kinds]
     return Progress(
-        any_delivered=any(state == "delivered" for state, _ in kinds),
-        all_delivered=bool(kinds) and all(state == "delivered" for state, _ in kinds),
+        any_delivered="delivered" in states,
         possibly_sent=any(sent for _, sent in kinds),
-        ended=bool(kinds) and all(state in FINAL for state, _ in kinds),
+        ended=bool(kinds) and not WAITS & set(states),
+        done="delivered" in states and set(states) <= {"delivered", "superseded"},
     )
 
 
@@ -63,63 +80,72 @@ async def test_sql_and_domain_agree(rows: Rows) -> None:
         states=[case.state for case in CASES],
         exits=[e.id if case.exit_ else None for e, case in zip(exits, CASES, strict=True)],
     )
-    waiting: list[tuple[object, str, bool]] = []
-    made: list[tuple[object, object, str, bool]] = []
+    ends: list[tuple[object, Kind]] = []
+    made: list[tuple[object, ...]] = []
     for case, entry, exit_ in zip(CASES, entries, exits, strict=True):
         for name, signal, kinds in (("entry", entry, case.entry), ("exit", exit_, case.exit_)):
-            for place, (state, sent) in zip(places, kinds, strict=False):
-                if name == case.settled and place is places[0]:
-                    waiting.append((signal.id, state, sent))
-                    made.append((signal.id, place, "sending", False))
-                else:
-                    made.append((signal.id, place, state, sent))
-    await rows.sql(
-        "INSERT INTO deliveries (signal_id, destination_id, destination_version, seq, ticker, side,"
-        " state, possibly_sent, queued_at, due_at, expires_at, lease_until, finished_at)"
-        " SELECT signals.id, place, 1, seq, ticker, side, given.state, sent, now(), now(), now(),"
-        " CASE WHEN given.state = 'sending' THEN now() END,"
-        " CASE WHEN given.state NOT IN ('queued', 'sending') THEN now() END"
-        " FROM unnest(CAST(:ids AS uuid[]), CAST(:places AS uuid[]), CAST(:states AS text[]),"
-        " CAST(:sent AS boolean[])) AS given (id, place, state, sent)"
-        " JOIN signals ON signals.id = given.id",
-        ids=[row[0] for row in made],
-        places=[row[1] for row in made],
-        states=[row[2] for row in made],
-        sent=[row[3] for row in made],
-    )
-    await settle_all(rows, waiting)
+            for place, kind in zip(places, kinds, strict=False):
+                settled = name == case.settled and place is places[0]
+                if settled:
+                    ends.append((signal.id, kind))
+                made.append(
+                    (signal.id, entry.id, place, *(("sending", False) if settled else kind))
+                )
+    await put_deliveries(rows, made)
+    await settle_all(rows, ends)
     found = {row.id: row.state for row in await rows.sql("SELECT id, state FROM positions")}
-    expected = {
-        entry.id: follow(case.state, progress(case.entry), progress(case.exit_))
-        for case, entry in zip(CASES, entries, strict=True)
-    }
     wrong = [
-        (case, found[entry.id], expected[entry.id])
+        (case, found[entry.id], case.becomes)
         for case, entry in zip(CASES, entries, strict=True)
-        if found[entry.id] != expected[entry.id]
+        if found[entry.id] != case.becomes
     ]
     assert not wrong, wrong[:5]
-    assert set(expected.values()) == set(PositionState)
+    assert {case.becomes for case in CASES} == set(PositionState)
+    left = {
+        (row.signal_id, row.destination_id): row.state
+        for row in await rows.sql("SELECT * FROM deliveries WHERE side = 'sell'")
+    }
+    astray = [
+        (case, state, left[exit_.id, place])
+        for case, exit_ in zip(CASES, exits, strict=True)
+        for place, (state, _) in zip(places, case.exits, strict=False)
+        if left[exit_.id, place] != state
+    ]
+    assert not astray, astray[:5]
 
 
-async def settle_all(rows: Rows, waiting: list[tuple[object, str, bool]]) -> None:
+async def put_deliveries(rows: Rows, made: Sequence[tuple[object, ...]]) -> None:
+    """Deliveries of a signal and a position at a place, in a state, possibly sent or not."""
+    await rows.sql(
+        "INSERT INTO deliveries (signal_id, position_id, destination_id, destination_version, seq,"
+        " ticker, side, state, possibly_sent, queued_at, due_at, expires_at, lease_until,"
+        " finished_at)"
+        " SELECT signals.id, position, place, 1, seq, ticker, side, given.state, sent, now(),"
+        " now(), now(), CASE WHEN given.state = 'sending' THEN now() END,"
+        " CASE WHEN given.state NOT IN ('queued', 'sending', 'held') THEN now() END"
+        " FROM unnest(CAST(:ids AS uuid[]), CAST(:positions AS uuid[]), CAST(:places AS uuid[]),"
+        " CAST(:states AS text[]), CAST(:sent AS boolean[])) AS given (id, position, place, state,"
+        " sent) JOIN signals ON signals.id = given.id",
+        ids=[row[0] for row in made],
+        positions=[row[1] for row in made],
+        places=[row[2] for row in made],
+        states=[row[3] for row in made],
+        sent=[row[4] for row in made],
+    )
+
+
+async def settle_all(rows: Rows, ends: Sequence[tuple[object, Kind]]) -> None:
     """Settle the one that is sending of each of these signals, as it is to end."""
     sending = await rows.sql("SELECT signal_id, id FROM deliveries WHERE state = 'sending'")
     ids = {row.signal_id: row.id for row in sending}
-    outcomes = {WAITING: "not_sent", DELIVERED: "delivered", DEAD: "not_sent"}
+    outcomes = {WAITING: "not_sent", DEAD: "not_sent", SUPERSEDED: "not_sent"}
     async with rows.database.write() as connection:
         await connection.execute(
             settlements.SETTLE,
-            {
-                "ids": [ids[signal] for signal, _, _ in waiting],
-                "epochs": [0] * len(waiting),
-                "states": [state for _, state, _ in waiting],
-                "reasons": [None] * len(waiting),
-                "dues": [None] * len(waiting),
-                "outcomes": [outcomes.get((s, sent), "ambiguous") for _, s, sent in waiting],
-                "statuses": [None] * len(waiting),
-                "errors": [None] * len(waiting),
-                "answers": [None] * len(waiting),
-                "durations": [1] * len(waiting),
-            },
+            ending_arrays(
+                [ids[signal] for signal, _ in ends],
+                [state for _, (state, _) in ends],
+                [outcomes.get(kind, "ambiguous") for _, kind in ends],
+                epoch=0,
+            ),
         )

@@ -13,8 +13,9 @@ from sqlalchemy.exc import IntegrityError
 
 from database.migrate import UnfitDatabaseError, head, migrate, require_durable
 from database.pool import Database
-from domain.delivery import DeliveryState, Outcome
-from domain.destination import DestinationState
+from domain.breaker import BreakerState
+from domain.delivery import DeliveryState, Guarantee, Outcome
+from domain.destination import DestinationState, Mode
 from domain.position import PositionState
 from domain.signal import Side, SignalStatus
 from domain.universe import FetchOutcome
@@ -36,6 +37,9 @@ ENUMS: dict[tuple[str, str], type[StrEnum]] = {
     ("attempts", "outcome"): Outcome,
     ("positions", "state"): PositionState,
     ("destinations", "state"): DestinationState,
+    ("destinations", "breaker"): BreakerState,
+    ("destination_versions", "mode"): Mode,
+    ("destination_versions", "guarantee"): Guarantee,
     ("fetches", "outcome"): FetchOutcome,
 }
 
@@ -100,6 +104,9 @@ async def test_a_server_that_may_lose_commits_is_refused(rows: Rows) -> None:
         "UPDATE deliveries SET state = 'delivered'",
         "UPDATE deliveries SET state = 'sending'",
         "UPDATE deliveries SET finished_at = now()",
+        "UPDATE deliveries SET destination_version = 2",
+        "UPDATE destinations SET breaker = 'open'",
+        "UPDATE destinations SET breaker_until = now()",
         LIVE_TWICE,
         ACTIVE_TWICE,
     ],

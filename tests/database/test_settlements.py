@@ -5,6 +5,7 @@ import pytest
 from sqlalchemy import text
 
 from database import settlements
+from database.following import LOCK_POSITIONS
 from domain.delivery import Delivery, DeliveryState, Ended, Retry
 from domain.destination import Destination
 from domain.gate import SellPolicy
@@ -20,6 +21,7 @@ from tests.database.rows import (
     WITHHELD,
     Rows,
     decide_on,
+    ending_arrays,
     settlement,
 )
 
@@ -197,11 +199,12 @@ async def test_an_end_and_a_settlement_at_once_do_not_block_one_another(
     (exit_,) = await rows.lease(main, lasting=GONE)
     await rows.sql("UPDATE deliveries SET expires_at = queued_at")
     async with rows.database.write() as settling:
-        await settling.execute(settlements.LOCK_POSITIONS, {"tickers": ["AAPL"]})
+        await settling.execute(LOCK_POSITIONS, {"tickers": ["AAPL"]})
         ending = asyncio.create_task(rows.expire())
         done, _ = await asyncio.wait({ending}, timeout=0.1)
         assert not done
-        assert await settlements.settle(settling, [settlement(exit_, OK)]) == {exit_.id}
+        settled = settlement(exit_, OK)
+        assert await settlements.settle(settling, [settled]) == [settled]
     assert await ending == 0
     assert await rows.states("positions") == ["closed"]
 
@@ -286,9 +289,9 @@ async def test_a_position_is_not_lost_because_a_newer_one_closes_in_the_same_bat
     rows: Rows, main: Destination
 ) -> None:
     await bought_after(rows, main)
+    await rows.sql("UPDATE deliveries SET possibly_sent = true WHERE side = 'buy'")
     await rows.alert("AAPL", SELL)
     await rows.decide()
-    await rows.sql("UPDATE deliveries SET possibly_sent = true WHERE side = 'buy'")
     await rows.sql(
         "UPDATE deliveries SET state = 'sending', epoch = 1, lease_until = 'infinity'"
         " WHERE finished_at IS NULL"
@@ -303,9 +306,9 @@ async def test_of_two_positions_whose_exits_fail_at_once_one_is_open(
     rows: Rows, main: Destination
 ) -> None:
     await bought_after(rows, main)
+    await rows.sql("UPDATE deliveries SET possibly_sent = true WHERE side = 'buy'")
     await rows.alert("AAPL", SELL)
     await rows.decide()
-    await rows.sql("UPDATE deliveries SET possibly_sent = true WHERE side = 'buy'")
     await overdue(rows, "sell", "buy")
     assert await rows.expire() == 3
     assert await rows.states("positions") == ["closed", "open"]
@@ -349,23 +352,10 @@ async def overdue(rows: Rows, *sides: str) -> None:
 
 async def settle_as(rows: Rows, ticker: str, ends: dict[object, str]) -> set[object]:
     """Settle deliveries of epoch 1: what is not delivered was never sent."""
-    count = len(ends)
     outcomes = ["delivered" if state == "delivered" else "not_sent" for state in ends.values()]
     async with rows.database.write() as connection:
-        await connection.execute(settlements.LOCK_POSITIONS, {"tickers": [ticker]})
+        await connection.execute(LOCK_POSITIONS, {"tickers": [ticker]})
         settled = await connection.execute(
-            settlements.SETTLE,
-            {
-                "ids": list(ends),
-                "epochs": [1] * count,
-                "states": list(ends.values()),
-                "reasons": ["expired"] * count,
-                "dues": [None] * count,
-                "outcomes": outcomes,
-                "statuses": [None] * count,
-                "errors": ["ConnectError"] * count,
-                "answers": [None] * count,
-                "durations": [1] * count,
-            },
+            settlements.SETTLE, ending_arrays([*ends], [*ends.values()], outcomes, epoch=1)
         )
     return {row.id for row in settled}

@@ -1,6 +1,8 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from database import verdicts
 from database.pool import Database
 from domain.gate import GatePolicy, Judged, Reason, SellPolicy, Verdict, judge_in_order
@@ -155,8 +157,9 @@ async def test_buy_sell_and_buy_of_one_batch_leave_one_live_position(rows: Rows)
         None,
         None,
     ]
-    assert sorted(await rows.states("positions")) == ["closing", "closing", "opening"]
-    assert await rows.states("deliveries") == ["queued"] * 5
+    # What was sold before it left is not bought first; the last buy is on its way.
+    assert sorted(await rows.states("positions")) == ["opening", "void", "void"]
+    assert await rows.states("deliveries") == ["superseded"] * 4 + ["queued"]
 
 
 async def test_an_open_position_closes_and_a_new_one_opens_in_one_batch(rows: Rows) -> None:
@@ -197,10 +200,31 @@ async def test_eight_judges_never_judge_a_sell_before_its_buy(rows: Rows) -> Non
     await asyncio.gather(*judges)
     await database.close()
     assert await rows.sql("SELECT DISTINCT status FROM signals") == ["approved"]
-    assert await rows.sql("SELECT count(*) FROM positions WHERE state = 'closing'") == [150]
+    # A sell judged too early would leave the buy it was to sell.
+    assert await rows.sql("SELECT state, count(*) FROM positions GROUP BY state") == [("void", 150)]
+    assert await rows.sql("SELECT DISTINCT state FROM deliveries") == ["superseded"]
     orders = await rows.sql(
         "SELECT array_agg(signals.seq ORDER BY events.id) FROM events"
         " JOIN signals ON signals.id = signal_id WHERE event = 'signal.approved' GROUP BY ticker"
     )
     assert len(orders) == 10
     assert all(order == sorted(order) for order in orders)
+
+
+async def test_what_was_approved_for_nowhere_is_not_recorded(rows: Rows) -> None:
+    """The last destination was taken out of use between the judging and the recording."""
+    main = await rows.destination()
+    await rows.alert("AAPL")
+    await rows.sql("UPDATE destinations SET state = 'disabled' WHERE id = :id", id=main.id)
+    with pytest.raises(verdicts.NoDestinationError):
+        await rows.decide()
+    assert await rows.sql("SELECT status FROM signals") == ["received"]
+
+
+async def test_an_exit_of_ours_waits_even_at_a_destination_out_of_use(rows: Rows) -> None:
+    main = await rows.destination()
+    await rows.bought(main)
+    await rows.sql("UPDATE destinations SET state = 'disabled' WHERE id = :id", id=main.id)
+    await rows.alert("AAPL", SELL)
+    await rows.decide()
+    assert await rows.states("deliveries") == ["delivered", "queued"]

@@ -19,11 +19,14 @@ from pydantic_core import PydanticUndefined
 from starlette.types import Message
 
 from config import Settings
+from database.resolutions import Resolution
 from domain.access import Scope
 from domain.alert import Alert, InvalidCode, read
-from domain.delivery import DeliveryState, Outcome
-from domain.destination import DestinationState
+from domain.breaker import BreakerState
+from domain.delivery import DeliveryState, Guarantee, Outcome
+from domain.destination import DestinationState, Mode
 from domain.gate import Reason
+from domain.mapping import Preset
 from domain.position import PositionState
 from domain.screen import EXAMPLE_URL, Screen
 from domain.signal import Side, SignalStatus
@@ -117,6 +120,11 @@ ENUMS: tuple[type[StrEnum], ...] = (
     Outcome,
     PositionState,
     DestinationState,
+    Mode,
+    Guarantee,
+    Preset,
+    BreakerState,
+    Resolution,
     Trust,
     FetchOutcome,
     Reason,
@@ -139,14 +147,15 @@ def test_every_fetch_outcome_is_explained() -> None:
 
 def test_every_audit_event_stands_in_the_glossary() -> None:
     text = (ROOT / "docs" / "glossary.md").read_text()
-    known = set(re.findall(r"`([a-z]+\.[a-z]+)`", text))
+    known = set(re.findall(r"`([a-z]+\.[a-z_]+)`", text))
     nouns = "signal|delivery|position|screen|destination|universe|session"
     statements = "".join(path.read_text() for path in (ROOT / "database").glob("*.py"))
-    written = set(re.findall(rf"'((?:{nouns})\.[a-z]+)'", statements))
+    written = set(re.findall(rf"'((?:{nouns})\.[a-z_]*[a-z])'", statements))
     assert written
     assert written <= known
     assert {f"signal.{status}" for status in SignalStatus} <= known
     assert {f"position.{state}" for state in PositionState} <= known
+    assert {f"destination.breaker_{state}" for state in BreakerState} <= known
 
 
 # ── Routes ──────────────────────────────────────────────────────────────────────────────────

@@ -15,6 +15,7 @@ from domain.delivery import (
     DeliveryState,
     DestinationId,
     Ended,
+    Guarantee,
     Outcome,
     Retry,
     RetryPolicy,
@@ -29,6 +30,8 @@ POLICY = RetryPolicy()
 DELIVERY = Delivery(
     id=DeliveryId(UUID(int=1)),
     destination_id=DestinationId(UUID(int=2)),
+    destination_version=1,
+    guarantee=Guarantee.AT_LEAST_ONCE,
     signal_id=SignalId(UUID(int=3)),
     ticker="AAPL",
     side=Side.BUY,
@@ -77,7 +80,7 @@ def test_a_wish_to_wait_is_never_undercut_while_it_ends_within_the_life(
         last = delivery.expires_at - LAST_CHANCE
         assert step.at > wish or (delivery.side is Side.SELL and step.at == last)
     elif delivery.side is Side.BUY:
-        assert wish + POLICY.cap_sell >= delivery.expires_at
+        assert wish + POLICY.cap >= delivery.expires_at
 
 
 @given(deliveries, answers, jitters)
@@ -156,15 +159,45 @@ def test_why_it_ended_is_said() -> None:
 @given(st.integers(1, 10_000), sides, jitters)
 def test_the_wait_doubles_below_its_ceiling(attempt: int, side: Side, jitter: float) -> None:
     wait = POLICY.delay(attempt, side, jitter)
-    ceiling = min(0.25 * 2 ** min(attempt - 1, 16), 8 if side is Side.BUY else 12)
-    assert POLICY.floor <= wait <= timedelta(seconds=ceiling)
+    ceiling = 0.25 * 2 ** min(attempt - 1, 16)
+    if side is Side.SELL and ceiling > 8:
+        assert timedelta(seconds=10) <= wait <= timedelta(seconds=15)
+    else:
+        assert POLICY.floor <= wait <= timedelta(seconds=min(ceiling, 8))
 
 
 def test_the_ceilings_are_those_of_the_table() -> None:
     almost = 1 - 2**-53
     waits = [POLICY.delay(attempt, Side.BUY, almost).total_seconds() for attempt in range(1, 9)]
     assert waits == pytest.approx([0.25, 0.5, 1, 2, 4, 8, 8, 8])
-    assert POLICY.delay(9, Side.SELL, almost).total_seconds() == pytest.approx(12)
+    sells = [POLICY.delay(attempt, Side.SELL, almost).total_seconds() for attempt in range(5, 9)]
+    assert sells == pytest.approx([4, 8, 15, 15])
+    assert POLICY.delay(9, Side.SELL, 0).total_seconds() == 10
+
+
+ONCE = replace(DELIVERY, guarantee=Guarantee.AT_MOST_ONCE)
+
+
+@given(sides, waits, jitters)
+def test_at_most_once_what_may_have_arrived_is_held(
+    side: Side, wait: timedelta | None, jitter: float
+) -> None:
+    unknown = Answer(outcome=Outcome.AMBIGUOUS, status=500, retry_after=wait)
+    step = after_attempt(replace(ONCE, side=side), unknown, POLICY, now=NOW, jitter=jitter)
+    assert step == Ended(DeliveryState.HELD, "http 500")
+
+
+@given(st.sampled_from([Outcome.NOT_SENT, Outcome.NOT_PROCESSED]), jitters)
+def test_at_most_once_what_surely_did_not_arrive_is_sent_again(
+    outcome: Outcome, jitter: float
+) -> None:
+    step = after_attempt(ONCE, Answer(outcome=outcome), POLICY, now=NOW, jitter=jitter)
+    assert isinstance(step, Retry)
+
+
+def test_a_dry_run_is_as_good_as_delivered() -> None:
+    dry = Answer(outcome=Outcome.DRY_RUN)
+    assert after_attempt(DELIVERY, dry, POLICY, now=NOW, jitter=0) == Delivered()
 
 
 OUTCOMES = {

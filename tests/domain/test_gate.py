@@ -123,7 +123,8 @@ OVER = (a_position(90, PositionState.CLOSED), a_position(91, PositionState.VOID)
         (SELL, None, (), TOP_N, Reason.NOT_IN_LIST),
         (SELL, a_universe(*TICKERS, age=9_999), (), TOP_N, None),
         (a_signal(side=Side.SELL, ticker="CC"), LISTED, OPEN, TOP_N, Reason.NOT_IN_LIST),
-        (SELL, None, OPEN, NOWHERE, Reason.NO_DESTINATION),
+        (SELL, None, OPEN, NOWHERE, None),
+        (SELL, None, (), replace(ALWAYS, has_destination=False), Reason.NO_DESTINATION),
         (SELL, None, (), NOWHERE, Reason.NO_POSITION),
         (a_signal(side=Side.SELL, left=0), None, OPEN, POLICY, Reason.EXPIRED),
     ],
@@ -180,9 +181,25 @@ def test_a_day_of_one_ticker() -> None:
     ]
 
 
+def test_a_verdict_says_which_position_it_is_about() -> None:
+    buy, more, out, rebuy = (
+        a_signal(1),
+        a_signal(2),
+        a_signal(3, side=Side.SELL),
+        a_signal(4),
+    )
+    day = judged(buy, more, out, rebuy, universe=LISTED)
+    assert [v.position_id for _, v in day.verdicts] == [buy.id, buy.id, buy.id, rebuy.id]
+    part = a_signal(side=Side.SELL, partial=True)
+    assert verdict(part, positions=OPEN).position_id == OPEN[0].id
+    assert verdict(SELL, positions=CLOSING).position_id is None
+    assert verdict(a_signal(closes=True), universe=LISTED, positions=OPEN).position_id is None
+    assert verdict(SELL, policy=ALWAYS).position_id is None
+
+
 def test_a_rejected_signal_moves_no_position() -> None:
     assert judged(a_signal(closes=True), universe=LISTED, positions=OPEN).positions == ()
-    assert judged(SELL, policy=NOWHERE, positions=OPEN).positions == ()
+    assert judged(SELL, policy=NOWHERE).positions == ()
 
 
 HELD = [

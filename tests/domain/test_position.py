@@ -2,23 +2,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.position import PositionState, Progress, follow
+from domain.position import PositionState, Progress, follow, is_moot
 
 
 def progress(
-    *, any_delivered: bool = False, all_delivered: bool = False, sent: bool = False, ended: bool
+    *, any_delivered: bool = False, done: bool = False, sent: bool = False, ended: bool
 ) -> Progress:
     return Progress(
-        any_delivered=any_delivered,
-        all_delivered=all_delivered,
-        possibly_sent=sent or any_delivered,
-        ended=ended,
+        any_delivered=any_delivered, possibly_sent=sent or any_delivered, ended=ended, done=done
     )
 
 
 WAITING = progress(ended=False)
 SOME = progress(any_delivered=True, ended=False)
-DONE = progress(any_delivered=True, all_delivered=True, ended=True)
+DONE = progress(any_delivered=True, done=True, ended=True)
 PART = progress(any_delivered=True, ended=True)
 UNSENT = progress(ended=True)
 UNKNOWN = progress(sent=True, ended=True)
@@ -45,18 +42,24 @@ S = PositionState
         (S.CLOSING, DONE, UNSENT, S.OPEN),
         (S.CLOSING, DONE, UNKNOWN, S.OPEN),
         (S.CLOSING, UNSENT, UNSENT, S.VOID),
-        (S.CLOSING, UNSENT, WAITING, S.VOID),
+        (S.CLOSING, UNSENT, WAITING, S.CLOSING),
         (S.CLOSING, UNSENT, ON_ITS_WAY, S.CLOSING),
         (S.CLOSING, UNKNOWN, WAITING, S.CLOSING),
         (S.CLOSING, WAITING, UNSENT, S.OPENING),
         (S.CLOSING, UNKNOWN, UNSENT, S.OPEN),
+        (S.OPENING, None, None, S.OPEN),
+        (S.OPENING, DONE, None, S.OPEN),
+        (S.CLOSING, None, WAITING, S.CLOSING),
+        (S.CLOSING, None, DONE, S.CLOSED),
+        (S.CLOSING, None, UNSENT, S.OPEN),
+        (S.CLOSING, DONE, None, S.CLOSING),
         (S.OPEN, UNSENT, DONE, S.OPEN),
         (S.CLOSED, DONE, UNSENT, S.CLOSED),
         (S.VOID, DONE, DONE, S.VOID),
     ],
 )
 def test_a_position_follows_its_deliveries(
-    state: PositionState, entry: Progress, exit_: Progress, becomes: PositionState
+    state: PositionState, entry: Progress | None, exit_: Progress | None, becomes: PositionState
 ) -> None:
     assert follow(state, entry, exit_) is becomes
 
@@ -80,7 +83,25 @@ def test_what_a_destination_may_hold_is_never_void_and_never_closed_without_its_
         becomes = follow(state, entry, exit_)
         if entry.possibly_sent:
             assert becomes is not PositionState.VOID
-        assert becomes is not PositionState.CLOSED or exit_.all_delivered
+        assert becomes is not PositionState.CLOSED or exit_.done
+
+
+@pytest.mark.parametrize(
+    ("entry", "moot"),
+    [
+        (WAITING, False),
+        (SOME, False),
+        (DONE, False),
+        (PART, False),
+        (UNSENT, True),
+        (UNKNOWN, False),
+        (ON_ITS_WAY, False),
+    ],
+)
+def test_an_exit_is_moot_only_where_surely_nothing_was_bought(
+    entry: Progress, *, moot: bool
+) -> None:
+    assert is_moot(entry) is moot
 
 
 def test_live_is_what_a_sell_may_sell() -> None:

@@ -12,11 +12,12 @@ from tests.end_to_end.stage import Arrival, World, alert, until, world
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
-PER_TICKER = ("buy", "sell", "buy", "sell")
+PER_TICKER = ("buy", "reduce", "buy", "reduce")
+"""Every one of them has to arrive: a full exit would supersede the buys before it."""
 
 
 def send_two_hundred(stage: World) -> dict[str, tuple[str, int]]:
-    """Post 100 buys and 100 sells of 50 tickers; return ticker and place of every id answered."""
+    """Post 100 buys and 100 partial sells of 50 tickers; return ticker and place by id."""
     acknowledged: dict[str, tuple[str, int]] = {}
     for place, action in enumerate(PER_TICKER):
         for ticker in stage.tickers[:50]:

@@ -2,22 +2,25 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from database.pool import Database
 from database.vault import Vault
+from domain.breaker import BreakerPolicy
 from domain.delivery import Answer
 from domain.destination import Destination
 from domain.signal import SignalId
-from engines.clock import utc_now
+from engines.clock import Clock, utc_now
 from engines.metrics import Metrics
-from engines.relay.forwarder import Forwarder, Settler
+from engines.relay.forwarder import Forwarder
+from engines.relay.leasing import Leasing
+from engines.relay.settler import Settler
 from engines.supervisor import running
 from engines.worker import Worker
-from tests.database.rows import BUY, OK, SELL, Rows, an_entry
+from tests.database.rows import BUY, OK, SELL, WITHHELD, Rows, an_entry
 from tests.engines.conditions import until_rows
 
 GRACE = timedelta(seconds=5)
@@ -46,11 +49,16 @@ def fine(_: Post) -> Answer:
     return OK
 
 
+async def at_once(_: str) -> None:
+    """Connecting takes no time."""
+
+
 @dataclass(slots=True)
 class Outside:
-    """Every destination there is: what arrived, and how it is answered."""
+    """Every destination there is: how one connects, what arrived, and how it is answered."""
 
     answer: Script = fine
+    connecting: Callable[[str], Awaitable[None]] = at_once
     posts: list[Post] = field(default_factory=list[Post])
     open: asyncio.Event = field(default_factory=asyncio.Event)
     closed: list[str] = field(default_factory=list[str])
@@ -76,7 +84,12 @@ class Line:
     outside: Outside
     url: str
 
-    async def post(self, body: bytes, headers: dict[str, str]) -> Answer:
+    async def post(
+        self, body: bytes, headers: dict[str, str], leaves: Callable[[], bool]
+    ) -> Answer:
+        await self.outside.connecting(self.url)
+        if not leaves():
+            return WITHHELD
         post = Post(asyncio.get_running_loop().time(), self.url, body, headers)
         self.outside.posts.append(post)
         answer = self.outside.answer(post)
@@ -103,7 +116,8 @@ async def forwarding(
     *,
     vault: Vault | None = None,
     database: Database | None = None,
-    connect: Callable[[Destination], "Line"] | None = None,
+    breaker: BreakerPolicy | None = None,
+    clock: Clock = utc_now,
 ) -> AsyncGenerator[Running]:
     workers: dict[str, Worker] = {}
     database = database or rows.database
@@ -114,17 +128,23 @@ async def forwarding(
 
         return wake
 
-    settler = Settler(database=database, wake=waking("settler"), wake_forwarder=waking("forwarder"))
+    policy = breaker or BreakerPolicy()
+    settler = Settler(
+        database=database,
+        wake=waking("settler"),
+        wake_forwarder=waking("forwarder"),
+        dice=lambda: 0.5,
+        breaker=policy,
+    )
     forwarder = Forwarder(
         database=database,
-        vault=vault or rows.vault,
-        connect=connect or outside.connect,
+        leasing=Leasing(vault=vault or rows.vault, sell_share=0.1, breaker=policy),
+        connect=outside.connect,
         settle=settler.put,
         metrics=Metrics(),
-        clock=utc_now,
+        clock=clock,
         dice=lambda: 0.0,
         workers=5,
-        sell_share=0.1,
     )
     soon = timedelta(milliseconds=20)
     workers["settler"] = Worker("settler", settler.step, utc_now, soon)
@@ -138,13 +158,20 @@ async def forwarding(
 
 
 async def queued(rows: Rows, *alerts: str) -> list[SignalId]:
-    """Approve alerts given as `buy AAPL`."""
+    """Approve alerts given as `buy AAPL`, `sell AAPL`, or `trim AAPL`: sell a part of it."""
     split = [alert.split() for alert in alerts]
-    entries = [an_entry(ticker, SELL if side == "sell" else BUY) for side, ticker in split]
+    entries = [
+        an_entry(ticker, BUY if side == "buy" else SELL, partial=side == "trim")
+        for side, ticker in split
+    ]
     await rows.append(*entries)
     await rows.decide()
     assert await rows.sql("SELECT DISTINCT status FROM signals") == ["approved"]
     return [entry.id for entry in entries]
+
+
+PATIENT = BreakerPolicy(in_a_row=1_000, at_least=1_000)
+"""A breaker for tests of what is below it."""
 
 
 async def ended(rows: Rows, state: str, count: int = 1) -> None:

@@ -2,96 +2,32 @@ import asyncio
 import gzip
 import ipaddress
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.address import DestinationUrlError, check_destination_url
 from domain.delivery import Answer, Outcome
-from domain.destination import DestinationUrlError, Network, check_destination_url
 from domain.retry_after import retry_after
 from engines.destinations.client import DestinationClient
-from tests.domain.test_destination import ACCEPTED
+from engines.failpoints import Point
+from tests.domain.test_address import ACCEPTED
+from tests.engines.loopback import (
+    BODY,
+    HEADERS,
+    LOOPBACK,
+    Writer,
+    answering,
+    client,
+    leaves,
+    loopback,
+    posted,
+)
 
-LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 EVERYTHING = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
-BODY = b'{"ticker":"AAPL"}'
-HEADERS = {"content-type": "application/json", "webhook-id": "one"}
-
-Writer: TypeAlias = asyncio.StreamWriter
-Behaviour: TypeAlias = Callable[[Writer], Awaitable[None]]
-
-
-class Loopback:
-    """A server that reads requests and answers them as ``behave`` does."""
-
-    def __init__(self, behave: Behaviour) -> None:
-        self._behave = behave
-        self.connections = 0
-        self.requests: list[bytes] = []
-        self.writers: list[Writer] = []
-        self.asked = asyncio.Event()
-        self.port = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook"
-
-    async def talk(self, reader: asyncio.StreamReader, writer: Writer) -> None:
-        self.connections += 1
-        self.writers.append(writer)
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while not writer.is_closing():
-                head = await reader.readuntil(b"\r\n\r\n")
-                self.requests.append(head + await reader.readexactly(len(BODY)))
-                self.asked.set()
-                await self._behave(writer)
-                await writer.drain()
-        writer.close()
-
-    async def close(self) -> None:
-        for writer in self.writers:
-            writer.transport.abort()
-        await asyncio.sleep(0.01)  # an aborted transport tells its protocol in the next round
-
-
-@asynccontextmanager
-async def loopback(behave: Behaviour) -> AsyncGenerator[Loopback]:
-    there = Loopback(behave)
-    async with await asyncio.start_server(there.talk, "127.0.0.1", 0) as server:
-        there.port = server.sockets[0].getsockname()[1]
-        try:
-            yield there
-        finally:
-            await there.close()
-
-
-def answering(head: str, body: bytes = b"ok", *, length: int | None = None) -> Behaviour:
-    async def behave(writer: Writer) -> None:
-        size = len(body) if length is None else length
-        writer.write(f"HTTP/1.1 {head}\r\ncontent-length: {size}\r\n\r\n".encode() + body)
-        await asyncio.sleep(0)
-
-    return behave
-
-
-@asynccontextmanager
-async def client(
-    url: str, deadline: float = 5, private: Collection[Network] = LOOPBACK
-) -> AsyncGenerator[DestinationClient]:
-    client = DestinationClient(url, private=private, deadline=timedelta(seconds=deadline))
-    yield client
-    await client.close()
-
-
-async def posted(behave: Behaviour, deadline: float = 5) -> tuple[Answer, Loopback]:
-    async with loopback(behave) as there, client(there.url, deadline) as ours:
-        return await ours.post(BODY, HEADERS), there
 
 
 async def test_the_very_bytes_arrive_and_the_answer_is_told() -> None:
@@ -113,7 +49,7 @@ async def test_the_very_bytes_arrive_and_the_answer_is_told() -> None:
 async def test_connections_are_kept() -> None:
     async with loopback(answering("200 OK")) as there, client(there.url) as ours:
         for _ in range(5):
-            assert (await ours.post(BODY, HEADERS)).outcome is Outcome.DELIVERED
+            assert (await ours.post(BODY, HEADERS, leaves)).outcome is Outcome.DELIVERED
     assert (len(there.requests), there.connections) == (5, 1)
 
 
@@ -125,7 +61,7 @@ async def test_a_kept_connection_that_died_meanwhile_is_not_used() -> None:
 
     async with loopback(once) as there, client(there.url) as ours:
         for _ in range(3):
-            assert (await ours.post(BODY, HEADERS)).outcome is Outcome.DELIVERED
+            assert (await ours.post(BODY, HEADERS, leaves)).outcome is Outcome.DELIVERED
             await asyncio.sleep(0.02)
     assert there.connections == 3
 
@@ -143,7 +79,7 @@ async def test_cookies_are_not_kept() -> None:
     head = "200 OK\r\nset-cookie: tracking=1"
     async with loopback(answering(head)) as there, client(there.url) as ours:
         for _ in range(2):
-            await ours.post(BODY, HEADERS)
+            await ours.post(BODY, HEADERS, leaves)
     assert b"cookie" not in b"".join(there.requests).lower()
 
 
@@ -209,20 +145,20 @@ async def test_a_refused_connection_sent_nothing() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         async with client(f"http://127.0.0.1:{taken.getsockname()[1]}/") as ours:
-            answer = await ours.post(BODY, HEADERS)
+            answer = await ours.post(BODY, HEADERS, leaves)
     assert (answer.outcome, answer.error) == (Outcome.NOT_SENT, "ConnectError")
 
 
 async def test_a_name_that_does_not_resolve_sent_nothing() -> None:
     async with client("https://no-such-name.invalid/") as ours:
-        answer = await ours.post(BODY, HEADERS)
+        answer = await ours.post(BODY, HEADERS, leaves)
     assert answer.outcome is Outcome.NOT_SENT
     assert "no-such-name" not in str(answer)
 
 
 async def test_a_header_that_cannot_be_written_sent_nothing() -> None:
     async with loopback(answering("200 OK")) as there, client(there.url) as ours:
-        answer = await ours.post(BODY, HEADERS | {"content-type": "text/plain\r\nx: y"})
+        answer = await ours.post(BODY, HEADERS | {"content-type": "text/plain\r\nx: y"}, leaves)
     assert answer.outcome is Outcome.NOT_SENT
     assert there.requests == []
 
@@ -233,22 +169,22 @@ async def test_a_header_that_cannot_be_written_sent_nothing() -> None:
 async def test_an_address_is_vetted_as_it_resolves_however_it_is_spelled(host: str) -> None:
     async with loopback(answering("200 OK")) as there:
         async with client(f"http://{host}:{there.port}/", private=()) as ours:
-            answer = await ours.post(BODY, HEADERS)
+            answer = await ours.post(BODY, HEADERS, leaves)
         assert (answer.outcome, answer.error) == (Outcome.PERMANENT, "forbidden address")
         assert there.connections == 0
         async with client(f"http://{host}:{there.port}/") as ours:
-            assert (await ours.post(BODY, HEADERS)).outcome is Outcome.DELIVERED
+            assert (await ours.post(BODY, HEADERS, leaves)).outcome is Outcome.DELIVERED
 
 
 async def test_metadata_services_are_never_dialled() -> None:
     async with client("http://169.254.169.254/latest/", private=EVERYTHING[:1]) as ours:
-        answer = await ours.post(BODY, HEADERS)
+        answer = await ours.post(BODY, HEADERS, leaves)
     assert (answer.outcome, answer.error) == (Outcome.PERMANENT, "forbidden address")
 
 
 async def test_plain_http_to_a_public_address_is_never_dialled() -> None:
     async with client("http://93.184.216.34/hook") as ours:
-        answer = await ours.post(BODY, HEADERS)
+        answer = await ours.post(BODY, HEADERS, leaves)
     assert (answer.outcome, answer.error) == (Outcome.PERMANENT, "forbidden address")
 
 
@@ -257,13 +193,106 @@ async def test_a_wish_to_wait_is_read_from_the_answer() -> None:
     assert (answer.outcome, answer.retry_after) == (Outcome.NOT_PROCESSED, timedelta(seconds=17))
 
 
+async def test_what_may_not_leave_any_more_is_withheld_and_the_next_one_leaves() -> None:
+    """Asked after connecting, before the first byte, each time."""
+    asked: list[int] = []
+
+    async with loopback(answering("200 OK")) as there, client(there.url) as ours:
+
+        def too_late() -> bool:
+            asked.append(there.connections)
+            return False
+
+        for _ in range(7):  # more often than there are connections: none is lost
+            answer = await ours.post(BODY, HEADERS, too_late)
+            assert answer == Answer(outcome=Outcome.WITHHELD)
+        assert there.requests == []
+        assert (await ours.post(BODY, HEADERS, leaves)).outcome is Outcome.DELIVERED
+        answer = await ours.post(BODY, HEADERS, too_late)
+        assert answer.outcome is Outcome.WITHHELD
+        assert (await ours.post(BODY, HEADERS, leaves)).outcome is Outcome.DELIVERED
+    assert len(asked) == 8
+    assert len(there.requests) == 2
+
+
+async def test_nobody_is_asked_whether_it_may_leave_while_there_is_no_connection() -> None:
+    asked: list[None] = []
+
+    def ask() -> bool:
+        asked.append(None)
+        return True
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        async with client(f"http://127.0.0.1:{taken.getsockname()[1]}/") as ours:
+            assert (await ours.post(BODY, HEADERS, ask)).outcome is Outcome.NOT_SENT
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "fatal", "gone"),
+    [
+        ("401 Unauthorized", Outcome.PERMANENT, True, False),
+        ("403 Forbidden", Outcome.PERMANENT, True, False),
+        ("404 Not Found", Outcome.PERMANENT, True, False),
+        ("410 Gone", Outcome.PERMANENT, True, True),
+        ("400 Bad Request", Outcome.PERMANENT, False, False),
+        ("422 Unprocessable", Outcome.PERMANENT, False, False),
+        ("503 Busy", Outcome.NOT_PROCESSED, False, False),
+        ("500 Broken", Outcome.AMBIGUOUS, False, False),
+    ],
+)
+async def test_what_an_answer_says_of_its_destination(
+    status: str, outcome: Outcome, *, fatal: bool, gone: bool
+) -> None:
+    answer, _ = await posted(answering(status))
+    assert (answer.outcome, answer.fatal, answer.gone) == (outcome, fatal, gone)
+
+
+async def test_a_destination_that_does_not_speak_tls_is_fatal_and_was_sent_nothing() -> None:
+    async def plain(writer: Writer) -> None:
+        writer.write(b"HTTP/1.1 400 this is http")
+        writer.close()
+        await asyncio.sleep(0)
+
+    async def talk(reader: asyncio.StreamReader, writer: Writer) -> None:
+        await reader.read(5)
+        await plain(writer)
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with client(f"https://127.0.0.1:{port}/") as ours:
+            answer = await ours.post(BODY, HEADERS, leaves)
+    assert (answer.outcome, answer.error, answer.fatal) == (Outcome.NOT_SENT, "TLS refused", True)
+
+
+async def test_an_address_that_is_forbidden_is_fatal() -> None:
+    async with client("https://127.0.0.1/hook", private=()) as ours:
+        answer = await ours.post(BODY, HEADERS, leaves)
+    assert (answer.error, answer.fatal) == ("forbidden address", True)
+
+
+async def test_failpoints_are_before_the_first_byte_and_after_the_last() -> None:
+    reached: list[tuple[Point, int]] = []
+    async with loopback(answering("200 OK")) as there:
+
+        def reach(point: Point) -> None:
+            reached.append((point, len(there.requests)))
+
+        ours = DestinationClient(there.url, private=LOOPBACK, reach=reach)
+        await ours.post(BODY, HEADERS, leaves)
+        await ours.close()
+    assert [point for point, _ in reached] == [Point.SEND_BEFORE_WRITE, Point.SEND_AFTER_WRITE]
+    assert reached[0][1] == 0
+
+
 async def test_five_at_once_share_the_connections() -> None:
     async def slow(writer: Writer) -> None:
         await asyncio.sleep(0.05)
         await answering("200 OK")(writer)
 
     async with loopback(slow) as there, client(there.url) as ours:
-        answers = await asyncio.gather(*(ours.post(BODY, HEADERS) for _ in range(10)))
+        answers = await asyncio.gather(*(ours.post(BODY, HEADERS, leaves) for _ in range(10)))
     assert {answer.outcome for answer in answers} == {Outcome.DELIVERED}
     assert there.connections == 5
 
@@ -273,7 +302,7 @@ async def test_closing_ends_what_is_on_the_wire_as_ambiguous() -> None:
         await asyncio.sleep(3)
 
     async with loopback(never) as there, client(there.url) as ours:
-        sending = asyncio.create_task(ours.post(BODY, HEADERS))
+        sending = asyncio.create_task(ours.post(BODY, HEADERS, leaves))
         await there.asked.wait()
         await ours.close()
         answer = await sending

@@ -3,24 +3,33 @@ import base64
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook
 
+from database import lanes
 from database.pool import Database
 from database.vault import Vault
 from domain.delivery import Answer, Outcome
-from domain.destination import Destination
+from domain.destination import Destination, SigningKeys
 from domain.rate import Window
 from tests.conftest import KEY
 from tests.database.rows import OK, UNKNOWN, UNSENT, Rows, an_entry
 from tests.engines.conditions import until, until_rows
-from tests.engines.outside import GRACE, Line, Outside, Post, ended, forwarding, queued
+from tests.engines.outside import GRACE, PATIENT, Outside, Post, ended, forwarding, queued
+
+NEWER = b"n" * 32
 
 
 @pytest.fixture
 def outside() -> Outside:
     return Outside()
+
+
+def verified(post: Post, key: bytes) -> Any:
+    """The body, when a receiver who knows this key would take it."""
+    return Webhook(base64.b64encode(key).decode()).verify(post.body, post.headers)
 
 
 @pytest.fixture
@@ -35,8 +44,7 @@ async def test_a_delivery_is_signed_and_names_itself(
     async with forwarding(rows, outside) as relay:
         await ended(rows, "delivered")
     (post,) = outside.posts
-    receiver = Webhook(base64.b64encode(main.signing_key).decode())
-    body = receiver.verify(post.body, post.headers)
+    body = verified(post, main.keys.current)
     assert body["ticker"] == "AAPL"
     assert body["signal_id"] == str(id)
     assert post.headers["webhook-id"] == post.headers["idempotency-key"] == str(id)
@@ -102,13 +110,13 @@ async def test_a_lane_keeps_its_order_and_lanes_do_not_wait_for_one_another(
     rows: Rows, main: Destination, outside: Outside
 ) -> None:
     tickers = [f"T{n}" for n in range(5)]
-    await queued(rows, *(f"{s} {t}" for _ in range(4) for s in ("buy", "sell") for t in tickers))
+    await queued(rows, *(f"{s} {t}" for _ in range(4) for s in ("buy", "trim") for t in tickers))
 
     def answer(post: Post) -> Answer:
         return UNKNOWN if "relay-poss-resend" not in post.headers and post.side == "buy" else OK
 
     outside.answer = answer
-    async with forwarding(rows, outside):
+    async with forwarding(rows, outside, breaker=PATIENT):
         await ended(rows, "delivered", 40)
     seqs = {str(row.id): row.seq for row in await rows.sql("SELECT id, seq FROM signals")}
     for ticker in tickers:
@@ -139,16 +147,17 @@ async def test_a_wish_to_wait_is_kept_by_all_of_the_destination(
 ) -> None:
     wish = timedelta(seconds=0.4)
     outside.answers(Answer(outcome=Outcome.NOT_PROCESSED, status=429, retry_after=wish), OK)
+    await rows.bought(main, "H")
     await queued(rows, "buy A")
     async with forwarding(rows, outside) as relay:
         await ended(rows, "queued")
         await until_rows(lambda: held(rows))
-        await queued(rows, "sell A", "buy B")
+        await queued(rows, "sell H", "buy B")
         relay.wake()
-        await ended(rows, "delivered", 3)
+        await ended(rows, "delivered", 4)
     first, *others = outside.posts
+    assert len(others) == 3
     assert all(post.at - first.at >= 0.4 for post in others)
-    assert main
 
 
 async def held(rows: Rows) -> bool:
@@ -183,10 +192,11 @@ async def test_a_sell_at_its_end_is_tried_once_more_though_told_to_wait(
 
 
 async def test_what_was_leased_too_long_ago_is_withheld(
-    rows: Rows, main: Destination, outside: Outside
+    rows: Rows, main: Destination, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Leasing took longer than its grace: sent now, it could overflow a window."""
-    pauses = [0.6]
+    monkeypatch.setattr(lanes, "START_WITHIN", timedelta(seconds=0.3))
+    pauses = [0.4]
 
     class SlowVault(Vault):
         def open(self, sealed: bytes) -> bytes:
@@ -239,7 +249,7 @@ async def test_after_a_change_nothing_goes_to_the_old_address(
     await queued(rows, "buy A")
     async with forwarding(rows, outside) as relay:
         await until(lambda: len(outside.posts) == 1)
-        await rows.destination(url="https://other.example/")
+        await rows.change(main, url="https://other.example/")
         await queued(rows, "buy B", "buy C")
         relay.wake()
         await until(lambda: len(outside.posts) == 3)
@@ -277,7 +287,7 @@ async def test_draining_lets_what_is_on_the_wire_end_and_be_settled(
     async with forwarding(rows, outside) as relay:
         await until(lambda: len(outside.posts) == 1)
         # Also what left by a client that was replaced meanwhile.
-        await rows.destination(url="https://other.example/")
+        await rows.change(main, url="https://other.example/")
         await relay.forwarder.step()
         draining = asyncio.create_task(relay.forwarder.drain(GRACE))
         done, _ = await asyncio.wait({draining}, timeout=0.1)
@@ -292,27 +302,37 @@ async def test_draining_lets_what_is_on_the_wire_end_and_be_settled(
 async def test_a_change_between_looking_and_leasing_is_noticed(
     rows: Rows, outside: Outside
 ) -> None:
+    """It is not sent with the terms of a version that is not in force any more."""
     first = await rows.destination()
     await queued(rows, "buy A")
+    changed: list[Destination] = []
 
     def change() -> None:
-        other = Database.connect(rows.database.url)
-        asyncio.run(moved(Rows(other, rows.vault)))
+        other = Rows(Database.connect(rows.database.url), rows.vault)
+        changed.append(asyncio.run(moved(other, first)))
 
-    def connect(destination: Destination) -> Line:
-        if destination.url == first.url:
-            with ThreadPoolExecutor() as elsewhere:
-                elsewhere.submit(change).result()
-        return Line(outside, destination.url)
+    class ChangingVault(Vault):
+        def open(self, sealed: bytes) -> bytes:
+            plain = super().open(sealed)
+            if plain == first.url.encode() and not changed:
+                with ThreadPoolExecutor() as elsewhere:
+                    elsewhere.submit(change).result()
+            return plain
 
-    async with forwarding(rows, outside, connect=connect):
+    async with forwarding(rows, outside, vault=ChangingVault.from_key(KEY)) as relay:
         await ended(rows, "delivered")
-    assert [post.url for post in outside.posts] == ["https://other.example/"]
+        await queued(rows, "buy B")
+        relay.wake()
+        await ended(rows, "delivered", 2)
+    assert [post.url for post in outside.posts] == [first.url, "https://other.example/"]
+    for post in outside.posts:
+        verified(post, NEWER)
 
 
-async def moved(rows: Rows) -> None:
-    await rows.destination(url="https://other.example/")
+async def moved(rows: Rows, first: Destination) -> Destination:
+    changed = await rows.change(first, url="https://other.example/", keys=SigningKeys(NEWER))
     await rows.database.close()
+    return changed
 
 
 async def test_draining_does_not_wait_for_ever(
@@ -332,8 +352,9 @@ async def test_draining_does_not_wait_for_ever(
 async def test_the_work_of_a_killed_process_is_taken_up_and_marked(
     rows: Rows, main: Destination, outside: Outside
 ) -> None:
-    await queued(rows, "buy A", "sell A")
+    await queued(rows, "buy A")
     (killed,) = await rows.lease(main, lasting=timedelta(milliseconds=100))
+    await queued(rows, "sell A")
     async with forwarding(rows, outside) as relay:
         await rows.sql("SELECT pg_sleep(0.11)")
         relay.wake()

@@ -1,74 +1,24 @@
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
 from datetime import timedelta
 
-import httpx
 import pytest
-from aiolimiter import AsyncLimiter
-from sqlalchemy.exc import IntegrityError
 
-from database import screens, universes
-from database.screens import Kept
 from database.universes import LastFetch
-from demo.finviz import MadeUpFinviz, made_up_market
 from domain.universe import FetchOutcome
-from engines.clock import utc_now
-from engines.metrics import Metrics
-from engines.universe.finviz import FinvizSource
-from engines.universe.keeper import LOOK, Keeper
+from engines.universe.keeper import LEASE, LOOK, lease_of
 from tests.database.rows import Rows, a_screen
-
-MARKET = made_up_market(7, 30)
-OTHER_MARKET = made_up_market(8, 30)
-OTHER_URL = "https://finviz.com/screener.ashx?v=111&f=cap_large&o=-volume"
+from tests.engines.lookout import MARKET, OTHER_MARKET, OTHER_URL, Meanwhile, Stage, staged
 
 
-@dataclass(slots=True)
-class Stage:
-    """A keeper, what it looks at, and a loop whose time a test can move on."""
-
-    rows: Rows
-    kept: Kept
-    finviz: MadeUpFinviz
-    keeper: Keeper
-    ahead: float = field(default=0.0)
-
-    async def look(self) -> LastFetch:
-        """Let the next look be due, and return how it went."""
-        self.ahead += 10_000
-        assert await self.keeper.step() == LOOK
-        async with self.rows.database.read() as connection:
-            last = await universes.last_fetch(connection)
-        assert last
-        return last
-
-    async def listed(self) -> tuple[int, tuple[str, ...]] | None:
-        async with self.rows.database.read() as connection:
-            universe = (await universes.current(connection)).universe
-        return (universe.version, universe.tickers) if universe else None
+@pytest.fixture
+async def stage(rows: Rows) -> AsyncGenerator[Stage]:
+    async with staged(rows) as stage:
+        yield stage
 
 
 def wait(last: LastFetch) -> float:
     return (last.next_at - last.at).total_seconds()
-
-
-@pytest.fixture
-async def stage(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Stage]:
-    finviz = MadeUpFinviz(MARKET)
-    loop = asyncio.get_running_loop()
-    real = loop.time
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(finviz)) as http:
-        source = FinvizSource(
-            http=http,
-            clock=utc_now,
-            base_url="http://finviz.test",
-            spacing=AsyncLimiter(1, 0.001),
-        )
-        keeper = Keeper(database=rows.database, source=source, metrics=Metrics(), dice=lambda: 0.5)
-        stage = Stage(rows, await rows.screen(top_n=10), finviz, keeper)
-        monkeypatch.setattr(loop, "time", lambda: real() + stage.ahead)
-        yield stage
 
 
 async def test_the_first_list_is_adopted_at_once_and_kept_until_it_is_due(stage: Stage) -> None:
@@ -76,17 +26,15 @@ async def test_the_first_list_is_adopted_at_once_and_kept_until_it_is_due(stage:
     found = await stage.listed()
     assert found
     assert found[1][:10] == tuple(listing.ticker for listing in MARKET[:10])
-    requests = len(stage.finviz.arrivals)
-    stage.ahead += 170
+    (due_in,) = await stage.rows.sql("SELECT due_at - clock_timestamp() FROM watches")
+    assert timedelta(seconds=170) < due_in <= timedelta(seconds=180)
     assert await stage.keeper.step() == LOOK
-    stage.ahead += 9.5
-    rest = await stage.keeper.step()
-    assert rest
-    assert timedelta(0) < rest < LOOK
-    assert len(stage.finviz.arrivals) == requests
-    stage.ahead += 1
+    await stage.due(in_seconds=60)
+    assert await stage.keeper.step() == LOOK
+    assert stage.asked == 1
+    await stage.due()
     await stage.keeper.step()
-    assert len(stage.finviz.arrivals) > requests
+    assert stage.asked == 2
     assert await stage.listed() == found
 
 
@@ -172,6 +120,16 @@ async def test_a_surprise_that_passes_is_forgotten(stage: Stage) -> None:
     assert await stage.listed() == before
 
 
+async def test_a_refusal_between_two_surprising_lists_forgets_nothing(stage: Stage) -> None:
+    await stage.look()
+    stage.finviz.market = OTHER_MARKET
+    outcomes: list[FetchOutcome] = []
+    for fault in (None, "blocked", None):
+        stage.finviz.answer_with(fault)
+        outcomes.append((await stage.look()).outcome)
+    assert outcomes == [FetchOutcome.SUSPECT, FetchOutcome.BLOCKED, FetchOutcome.OK]
+
+
 async def test_an_empty_screen_is_a_list_when_it_is_seen_twice(stage: Stage) -> None:
     await stage.look()
     stage.finviz.market = []
@@ -194,26 +152,17 @@ async def test_a_surprise_after_refusals_is_looked_at_again_soon(stage: Stage) -
     assert wait(await stage.look()) == pytest.approx(30, abs=0.5)
 
 
-async def change(stage: Stage, **changes: object) -> None:
-    async with stage.rows.database.write() as connection:
-        await screens.change_active(
-            connection,
-            a_screen(**changes),  # pyright: ignore[reportArgumentType]
-            actor="a test",
-        )
-
-
 async def test_a_changed_screen_is_fetched_at_once_and_its_doubts_are_forgotten(
     stage: Stage,
 ) -> None:
     await stage.look()
     stage.finviz.market = OTHER_MARKET
     assert (await stage.look()).outcome is FetchOutcome.SUSPECT
-    await change(stage, url=OTHER_URL)
+    await stage.change(url=OTHER_URL)
     assert await stage.listed() is None
-    requests = len(stage.finviz.arrivals)
+    asked = stage.asked
     await stage.keeper.step()
-    assert len(stage.finviz.arrivals) > requests
+    assert stage.asked == asked + 1
     assert "cap_large" in stage.finviz.arrivals[-1].query
     found = await stage.listed()
     assert found
@@ -224,51 +173,49 @@ async def test_what_was_doubted_of_one_screen_confirms_nothing_of_another(stage:
     await stage.look()
     stage.finviz.market = []
     assert (await stage.look()).outcome is FetchOutcome.SUSPECT
-    await change(stage, url=OTHER_URL)
+    await stage.change(url=OTHER_URL)
     assert (await stage.look()).outcome is FetchOutcome.SUSPECT
     assert await stage.listed() is None
 
 
 async def test_a_list_fetched_for_a_screen_that_changed_meanwhile_is_not_kept(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage,
 ) -> None:
-    changing = False
-
-    class Meanwhile:
-        """The operator is quicker than Finviz."""
-
-        async def fetch(self, screen: screens.Screen) -> object:
-            nonlocal changing
-            answer = await source.fetch(screen)
-            if not changing:
-                changing = True
-                await change(stage, url=OTHER_URL)
-            return answer
-
-    source = stage.keeper.source
-    keeper = Keeper(
-        database=stage.rows.database,
-        source=Meanwhile(),  # pyright: ignore[reportArgumentType]
-        metrics=Metrics(),
-        dice=lambda: 0.5,
-    )
+    """The operator is quicker than Finviz."""
+    change = Meanwhile(stage.keeper.source, lambda: stage.change(url=OTHER_URL))
+    keeper = stage.another(source=change)
     await keeper.step()
     assert await stage.listed() is None
     await keeper.step()
     assert await stage.listed()
     assert "cap_large" in stage.finviz.arrivals[-1].query
-    assert monkeypatch
 
 
-async def test_a_database_that_cannot_write_does_not_make_us_ask_finviz_at_once(
-    stage: Stage,
+async def test_a_look_that_never_ends_is_given_up_before_its_lease(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await stage.rows.sql("ALTER TABLE fetches ADD CONSTRAINT full_disk CHECK (false)")
-    with pytest.raises(IntegrityError):
-        await stage.keeper.step()
-    requests = len(stage.finviz.arrivals)
-    await stage.keeper.step()
-    assert len(stage.finviz.arrivals) == requests
+    await stage.look()
+    before, loop = await stage.listed(), asyncio.get_running_loop()
+    real, ahead = loop.time, timedelta(0)
+    monkeypatch.setattr(loop, "time", lambda: real() + ahead.total_seconds())
+
+    async def sleep() -> None:
+        nonlocal ahead
+        ahead = LEASE - timedelta(seconds=1)
+        await asyncio.Event().wait()
+
+    last = await stage.look(stage.another(source=Meanwhile(stage.keeper.source, sleep)))
+    assert (last.outcome, last.detail) == (
+        FetchOutcome.UNREACHABLE,
+        "no whole list within 45 s",
+    )
+    assert wait(last) == pytest.approx(30, abs=0.5)
+    assert await stage.listed() == before
+
+
+@pytest.mark.parametrize(("top_n", "seconds"), [(1, 60), (150, 60), (151, 60.2), (1_000, 230)])
+def test_a_long_list_has_a_long_lease(top_n: int, seconds: float) -> None:
+    assert lease_of(a_screen(top_n)) == timedelta(seconds=seconds)
 
 
 async def test_without_a_screen_there_is_nothing_to_look_at(stage: Stage) -> None:

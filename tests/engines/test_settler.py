@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from database.pool import Database
 from domain.destination import Destination
-from engines.relay.forwarder import Settler
+from engines.relay.settler import Settler
 from tests.database.rows import OK, Rows, settlement
 from tests.engines.conditions import until
 from tests.engines.outside import Outside, ended, forwarding, queued
@@ -29,7 +29,9 @@ async def test_what_ends_while_others_are_being_settled_is_settled_too(
 ) -> None:
     await queued(rows, "buy A", "buy B")
     one, two = await rows.lease(main)
-    settler = Settler(database=rows.database, wake=nothing, wake_forwarder=nothing)
+    settler = Settler(
+        database=rows.database, wake=nothing, wake_forwarder=nothing, dice=lambda: 0.0
+    )
     settler.put(settlement(one, OK))
     async with rows.database.write() as blocking:
         await blocking.execute(text("SELECT FROM positions FOR UPDATE"))

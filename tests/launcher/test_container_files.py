@@ -1,5 +1,6 @@
 """Dockerfile and compose file: what must hold, read without an engine."""
 
+import re
 from typing import Any
 
 import yaml
@@ -52,13 +53,33 @@ def test_no_password_is_written_down() -> None:
     assert "relay:${POSTGRES_PASSWORD:?" in services["app"]["environment"]["DATABASE_URL"]
 
 
-def test_the_relay_is_published_on_port_80_or_on_a_range_for_replicas() -> None:
-    assert _services()["app"]["ports"] == ["${PUBLISH:-80}:8000"]
+def test_replicas_share_one_address_which_is_the_proxys() -> None:
+    services = _services()
+    assert {name for name, service in services.items() if "ports" in service} == {"proxy"}
+    assert services["proxy"]["ports"] == ["${PUBLISH:-80}:8080"]
+    assert services["app"]["expose"] == [services["app"]["environment"]["PORT"]]
+    assert re.fullmatch(r"nginx:\d+\.\d+-alpine", services["proxy"]["image"])
+    assert services["proxy"]["user"].split(":")[0] != "0"
+
+
+def test_the_proxy_reads_the_file_that_is_here_and_finds_the_replicas_by_name() -> None:
+    here, there, mode = _services()["proxy"]["volumes"][0].split(":")
+    assert (there, mode) == ("/etc/nginx/nginx.conf", "ro")
+    text = (ROOT / here).read_text()
+    assert "resolver 127.0.0.11 valid=5s;" in text, "Docker's name server"
+    assert "server app:8000 resolve " in text
+    assert "listen 8080;" in text
+
+
+def test_replicas_share_their_secrets() -> None:
+    app = _services()["app"]
+    assert app["volumes"] == [f"relay:{app['environment']['DATA_DIR']}"]
 
 
 def test_named_volumes_exist() -> None:
-    named = {volume.partition(":")[0] for s in _services().values() for volume in s["volumes"]}
-    assert named == set(_compose()["volumes"])
+    used = {volume.partition(":")[0] for s in _services().values() for volume in s["volumes"]}
+    assert {name for name in used if not name.startswith(".")} == set(_compose()["volumes"])
+    assert all((ROOT / name).is_file() for name in used if name.startswith("."))
 
 
 def test_the_image_runs_as_an_ordinary_user_with_hashed_packages() -> None:

@@ -1,8 +1,11 @@
 """Generated secrets: strong, private, made once."""
 
 import base64
+import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher import credentials
+from launcher.environment import ROOT
 
 NAMES = {
     "ADMIN_TOKEN",
@@ -69,6 +73,45 @@ def test_a_try_that_was_killed_leaves_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "secrets.new").write_text("ADMIN_TOKEN=half")
     assert set(credentials.complete(tmp_path, {})) == NAMES
     assert sorted(p.name for p in tmp_path.iterdir()) == ["secrets.env"]
+
+
+STARTING = """
+import json, sys
+from pathlib import Path
+from launcher import credentials
+print("ready", flush=True)
+sys.stdin.readline()
+folder = Path(sys.argv[1])
+new = credentials.complete(folder, {})
+print(json.dumps([len(new), credentials.read(folder / credentials.FILE)]))
+"""
+
+
+def test_replicas_that_start_together_on_an_empty_folder_have_the_same_secrets(
+    tmp_path: Path,
+) -> None:
+    """One makes them, and all read what it made as soon as they may go on."""
+    starting = [
+        subprocess.Popen(
+            [sys.executable, "-c", STARTING, tmp_path],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(8)
+    ]
+    for each in starting:
+        assert each.stdout
+        assert each.stdout.readline() == "ready\n"
+    for each in starting:
+        assert each.stdin
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    found = [json.loads(each.communicate(timeout=30)[0]) for each in starting]
+    assert sorted(made for made, _ in found) == [0] * 7 + [len(NAMES)]
+    assert all(secrets == found[0][1] for _, secrets in found)
+    assert set(found[0][1]) == NAMES
 
 
 @pytest.mark.parametrize(

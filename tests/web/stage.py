@@ -230,7 +230,7 @@ class Relay:
 
     async def settled(self, id: str) -> Any:
         """The whole life of a signal, once nothing more will happen to it."""
-        ends = {"delivered", "rejected", "invalid", "expired", "dead"}
+        ends = {"delivered", "rejected", "invalid", "expired", "dead", "superseded", "cancelled"}
         found: dict[str, Any] = {}
 
         async def is_settled() -> bool:

@@ -38,6 +38,22 @@ DOORS: dict[Door, tuple[int, ...]] = {
     ("GET", "/api/universe"): READ,
     ("GET", "/api/signals"): READ,
     ("GET", "/api/signals/{id}"): tuple(404 if one == 200 else one for one in READ),
+    ("GET", "/api/destinations"): READ,
+    ("GET", "/api/destinations/{id}"): tuple(404 if one == 200 else one for one in READ),
+    ("POST", "/api/destinations"): tuple(400 if one == 200 else one for one in CHANGE),
+    ("PATCH", "/api/destinations/{id}"): tuple(400 if one == 200 else one for one in CHANGE),
+    **{
+        ("POST", f"/api/destinations/{{id}}/{order}"): tuple(
+            404 if one == 200 else one for one in CHANGE
+        )
+        for order in (
+            *("pause", "resume", "disable", "enable", "rotate-secret"),
+            *("retarget", "cancel-queued", "close-breaker"),
+        )
+    },
+    ("GET", "/api/deliveries"): READ,
+    ("POST", "/api/deliveries/{id}/resolve"): tuple(400 if one == 200 else one for one in CHANGE),
+    ("POST", "/api/deliveries/{id}/cancel"): tuple(404 if one == 200 else one for one in CHANGE),
     ("GET", "/finviz/config"): READ,
     ("POST", "/finviz/config"): CHANGE,
     ("GET", "/admin"): PAGE,

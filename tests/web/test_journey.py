@@ -91,15 +91,31 @@ async def test_a_sell_after_a_buy_is_delivered_and_closes_the_position(
     await until(closed, "a closed position")
 
 
-async def test_a_buy_and_its_sell_in_the_same_instant_keep_their_order(
+async def test_a_buy_and_a_part_sale_in_the_same_instant_keep_their_order(
     shared: Relay, listed: str
 ) -> None:
     buy = await shared.post({"ticker": listed, "action": "buy", "test": "order"})
-    sell = await shared.post({"ticker": listed, "action": "sell", "test": "order"})
-    ids = [answer.json()["signal_id"] for answer in (buy, sell)]
+    part = await shared.post({"ticker": listed, "action": "trim", "test": "order"})
+    ids = [answer.json()["signal_id"] for answer in (buy, part)]
     for id in ids:
         assert (await shared.settled(id))["status"] == "delivered"
     assert [one.id for one in shared.destination.parcels if one.id in ids] == ids
+
+
+async def test_a_buy_and_its_sell_in_the_same_instant_arrive_in_order_or_not_at_all(
+    shared: Relay, listed: str
+) -> None:
+    """What is sold before it left is not bought first."""
+    for round_ in range(5):
+        buy = await shared.post({"ticker": listed, "action": "buy", "test": f"both {round_}"})
+        sell = await shared.post({"ticker": listed, "action": "sell", "test": f"both {round_}"})
+        ids = [answer.json()["signal_id"] for answer in (buy, sell)]
+        ends = [(await shared.settled(id))["status"] for id in ids]
+        arrived = [one.id for one in shared.destination.parcels if one.id in ids]
+        assert (ends, arrived) in (
+            (["delivered", "delivered"], ids),
+            (["superseded", "superseded"], []),
+        )
 
 
 async def test_form_labelled_json_leaves_as_json(shared: Relay, listed: str) -> None:

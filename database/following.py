@@ -1,0 +1,162 @@
+"""What ended deliveries do to the positions they opened or close: `domain.position.follow` in SQL.
+
+The parts here belong into a statement that has a `settled` with the deliveries it changed, as
+STEPPED. Where a position comes alive again beside another live one of its ticker, one stands for
+both and the other is closed: the one that is held before one that is still on its way, and may yet
+be void. What the other bought is then sold with the one that stands. An exit that waits where no
+buy before it ever left, or was sold since, is superseded: sent alone, it would open a short. What
+was bought in a dry run is nothing to a live exit, and the reverse.
+"""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy import text
+
+from database.pool import Connection
+
+STEPPED = """
+    deliveries.id, deliveries.signal_id, deliveries.destination_id, deliveries.position_id,
+    deliveries.side, deliveries.state, deliveries.possibly_sent, deliveries.attempts,
+    deliveries.due_at, deliveries.reason, clock_timestamp() AS at
+"""
+
+POSITIONS_FOLLOW = """
+    unsent AS (
+        SELECT DISTINCT position_id, destination_id FROM settled
+        WHERE side = 'buy' AND NOT possibly_sent
+          AND state NOT IN ('queued', 'sending', 'held', 'delivered')
+    ), there AS MATERIALIZED (
+        SELECT position_id, destination_id, deliveries.signal_id, deliveries.side, seq, mode,
+               coalesce(settled.state, deliveries.state) AS state,
+               coalesce(settled.possibly_sent, deliveries.possibly_sent) AS possibly_sent
+        FROM unsent JOIN deliveries USING (position_id, destination_id)
+        JOIN destination_versions AS kept USING (destination_id)
+        LEFT JOIN settled USING (id, position_id, destination_id)
+        WHERE kept.version = destination_version
+    ), sold AS (
+        SELECT position_id, destination_id, mode, max(there.seq) AS seq
+        FROM there JOIN signals ON signals.id = signal_id AND NOT signals.partial
+        WHERE there.side = 'sell' AND state = 'delivered'
+        GROUP BY position_id, destination_id, mode
+    ), held AS (
+        SELECT position_id, destination_id, mode, min(bought.seq) AS since FROM (
+            SELECT position_id, destination_id, mode, seq FROM there
+            WHERE side = 'buy'
+              AND (possibly_sent OR state IN ('queued', 'sending', 'held', 'delivered'))
+            UNION ALL
+            SELECT position_id, destination_id, mode, 0
+            FROM unsent JOIN positions ON positions.id = position_id AND entry_signal_id IS NULL
+            CROSS JOIN (VALUES ('live'), ('dry_run')) AS either (mode)
+        ) AS bought LEFT JOIN sold USING (position_id, destination_id, mode)
+        WHERE sold.seq IS NULL OR sold.seq < bought.seq
+        GROUP BY position_id, destination_id, mode
+    ), moot AS (
+        UPDATE deliveries AS leaving
+        SET state = 'superseded', reason = 'entry_unsent', finished_at = clock_timestamp()
+        FROM unsent JOIN destination_versions AS kept USING (destination_id)
+        LEFT JOIN held USING (position_id, destination_id, mode)
+        WHERE kept.version = leaving.destination_version
+          AND leaving.position_id = unsent.position_id
+          AND leaving.destination_id = unsent.destination_id AND leaving.side = 'sell'
+          AND leaving.state = 'queued' AND NOT leaving.possibly_sent
+          AND leaving.id NOT IN (SELECT id FROM settled)
+          AND (held.since IS NULL OR held.since > leaving.seq)
+        RETURNING leaving.id, leaving.signal_id, leaving.state, leaving.possibly_sent,
+                  leaving.finished_at
+    ), stepped AS (
+        SELECT id, state, possibly_sent FROM settled
+        UNION ALL SELECT id, state, possibly_sent FROM moot
+    ), touched AS (
+        SELECT positions.* FROM positions
+        WHERE state IN ('opening', 'closing') AND id IN (SELECT position_id FROM settled)
+    ), standing_now AS (
+        SELECT deliveries.position_id, deliveries.signal_id, deliveries.side,
+               coalesce(stepped.state, deliveries.state) AS state,
+               coalesce(stepped.possibly_sent, deliveries.possibly_sent) AS possibly_sent
+        FROM deliveries LEFT JOIN stepped ON stepped.id = deliveries.id
+        WHERE deliveries.position_id IN (SELECT id FROM touched)
+    ), entering AS (
+        SELECT position_id, bool_or(state = 'delivered') AS any_delivered,
+               bool_or(possibly_sent) AS possibly_sent,
+               bool_and(state NOT IN ('queued', 'sending', 'held')) AS ended
+        FROM standing_now WHERE side = 'buy' GROUP BY position_id
+    ), leaving AS (
+        SELECT signal_id, bool_and(state NOT IN ('queued', 'sending', 'held')) AS ended,
+               bool_or(state = 'delivered')
+                   AND bool_and(state IN ('delivered', 'superseded')) AS done
+        FROM standing_now WHERE signal_id IN (SELECT exit_signal_id FROM touched)
+        GROUP BY signal_id
+    ), followed AS (
+        SELECT touched.id, touched.ticker, touched.opened_at, touched.state,
+               CASE WHEN touched.state = 'closing' AND NOT coalesce(leaving.ended, false)
+                        THEN 'closing'
+                    WHEN touched.state = 'closing' AND leaving.done THEN 'closed'
+                    WHEN entry_signal_id IS NULL OR entering.position_id IS NULL
+                         OR entering.any_delivered
+                         OR entering.ended AND entering.possibly_sent THEN 'open'
+                    WHEN entering.ended THEN 'void'
+                    ELSE 'opening' END AS becomes
+        FROM touched
+        LEFT JOIN entering ON entering.position_id = touched.id
+        LEFT JOIN leaving ON leaving.signal_id = touched.exit_signal_id
+    ), live AS (
+        SELECT id, ticker, opened_at, state, becomes FROM followed
+        UNION ALL
+        SELECT id, ticker, opened_at, state, state FROM positions
+        WHERE state IN ('opening', 'open') AND ticker IN (SELECT ticker FROM touched)
+          AND id NOT IN (SELECT id FROM touched)
+    ), standing AS (
+        SELECT DISTINCT ON (ticker) ticker, id FROM live
+        WHERE becomes IN ('opening', 'open') AND ticker IN (
+            SELECT ticker FROM live WHERE state = 'closing' AND becomes IN ('opening', 'open'))
+        ORDER BY ticker, becomes = 'open' DESC, opened_at DESC, id DESC
+    ), single AS (
+        SELECT live.id, live.state, standing.id AS successor,
+               CASE WHEN standing.id IS NULL THEN becomes ELSE 'closed' END AS settles
+        FROM live LEFT JOIN standing ON standing.ticker = live.ticker
+                                    AND standing.id <> live.id AND becomes IN ('opening', 'open')
+    ), moved AS (
+        UPDATE positions SET state = single.settles, updated_at = clock_timestamp()
+        FROM single
+        WHERE positions.id = single.id AND positions.state = single.state
+          AND single.settles <> single.state
+        RETURNING positions.id, positions.ticker, positions.state, single.state AS was, successor,
+                  positions.entry_signal_id, positions.exit_signal_id, positions.updated_at
+    )
+"""
+
+POSITION_EVENTS = """
+    SELECT 2, updated_at, 'position.' || state, coalesce(exit_signal_id, entry_signal_id),
+           NULL::uuid, id, jsonb_strip_nulls(jsonb_build_object(
+               'ticker', ticker, 'was', was, 'successor', successor))
+    FROM moved
+    UNION ALL
+    SELECT 2, finished_at, 'delivery.superseded', signal_id, id, NULL, '{"reason": "entry_unsent"}'
+    FROM moot
+"""
+
+MERGED = "ARRAY(SELECT id FROM moved WHERE successor IS NOT NULL)"
+"""For the statement to return: the positions that another one stands for from now on."""
+
+# A statement of its own, because no statement changes a row twice.
+MERGE = text("""
+    UPDATE deliveries SET position_id = live.id
+    FROM positions AS merged JOIN positions AS live
+      ON live.ticker = merged.ticker AND live.state IN ('opening', 'open')
+    WHERE merged.id = ANY(CAST(:ids AS uuid[])) AND deliveries.position_id = merged.id
+""")
+
+# All unfinished positions of the tickers are locked first, in the order in which a judge locks
+# them, so that what is settled at once for one ticker sees one another's end, and never deadlocks.
+LOCK_POSITIONS = text("""
+    SELECT FROM positions
+    WHERE ticker = ANY(CAST(:tickers AS text[])) AND state IN ('opening', 'open', 'closing')
+    ORDER BY id FOR UPDATE
+""")
+
+
+async def merge(connection: Connection, merged: Collection[UUID]) -> None:
+    """Give the deliveries of these positions to the one that stands for them."""
+    if merged:
+        await connection.execute(MERGE, {"ids": list(merged)})

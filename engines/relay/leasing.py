@@ -1,0 +1,95 @@
+"""Leasing: what may leave now for one destination, under its breaker, its wish and its windows."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from database import lanes
+from database.lanes import Hold
+from database.pool import Connection
+from database.vault import Vault
+from domain.breaker import BreakerPolicy, Permit, permit
+from domain.delivery import LAST_CHANCE, Delivery
+from domain.destination import Destination
+from domain.rate import Room, is_full, room
+
+LEASE = timedelta(seconds=15)
+POLL = timedelta(seconds=1)
+SHORTEST_REST = timedelta(milliseconds=20)
+NO_ROOM = Room(total=0, buys=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """What may leave now, the event loop's time when it was asked for, and the rest after it."""
+
+    deliveries: list[Delivery]
+    began: float
+    rest: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leasing:
+    """Asks with the destination's row held, so that all replicas together keep to one answer."""
+
+    vault: Vault
+    sell_share: float
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+
+    async def lease(
+        self, connection: Connection, destination: Destination, hold: Hold, free: int
+    ) -> Leased:
+        """Lease at most ``free``. Whoever is to wait is not leased: waiting is no attempt."""
+        loop = asyncio.get_running_loop()
+        open_to, rest = await self._permitted(connection, destination, hold, free)
+        available, frees_in = await self._room(connection, destination, open_to)
+        # Before the query, so that what it and its commit take counts as time of the request.
+        began = loop.time()
+        deliveries: list[Delivery] = []
+        if available.total:
+            left = LAST_CHANCE if hold.pause else None
+            deliveries = await lanes.lease(
+                connection, self.vault, destination.id, available, LEASE, left
+            )
+        if rest is None and len(deliveries) < free:
+            rest = await lanes.next_due(connection, destination.id)
+        waits = [wait for wait in (rest, frees_in) if wait is not None]
+        return Leased(deliveries, began, min(max(min(waits, default=POLL), SHORTEST_REST), POLL))
+
+    async def _permitted(
+        self, connection: Connection, destination: Destination, hold: Hold, free: int
+    ) -> tuple[Room, timedelta | None]:
+        """What breaker and wish let leave, and when to ask again where they hold back.
+
+        Asked to wait we send nothing, but a sell at the end of its life is tried once more.
+        """
+        match permit(hold.breaker, hold.now, self.breaker):
+            case Permit.ALL:
+                allowed = Room(total=free, buys=free)
+            case Permit.NONE:
+                return NO_ROOM, POLL
+            case _ if await lanes.in_flight(
+                connection, destination.id, LEASE - lanes.START_WITHIN - destination.timeout
+            ):
+                return NO_ROOM, POLL
+            case probing:
+                allowed = Room(total=1, buys=int(probing is Permit.PROBE))
+        if hold.pause:
+            return Room(total=allowed.total, buys=0), hold.pause
+        return allowed, None
+
+    async def _room(
+        self, connection: Connection, destination: Destination, allowed: Room
+    ) -> tuple[Room, timedelta | None]:
+        """What may leave under the windows as well, and how long a full one keeps buys waiting."""
+        windows, share = destination.windows, self.sell_share
+        if not windows or not allowed.total:
+            return allowed, None
+        usage = await lanes.usage(connection, destination.id, windows)
+        full = [
+            frees_in
+            for window, used, frees_in in zip(windows, usage.used, usage.frees_in, strict=True)
+            if is_full(window, used, share=share)
+        ]
+        free = room(windows, usage.used, share=share, most=allowed.total)
+        return Room(total=free.total, buys=min(free.buys, allowed.buys)), max(full, default=None)

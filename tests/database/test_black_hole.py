@@ -1,0 +1,200 @@
+"""The database behind a network that swallows everything: every wait ends, and ends in time."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import make_url, text
+
+from database.pool import Connection, Database, is_unavailable
+
+PATIENCE = timedelta(seconds=0.5)
+ENOUGH = PATIENCE.total_seconds() + 1.5
+
+
+class Hole:
+    """TCP to the server. What it once swallowed stays lost, as with a failed-over address."""
+
+    def __init__(self, url: str) -> None:
+        self._there = make_url(url)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open = asyncio.Event()
+
+    async def lay(self) -> str:
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        url = self._there.set(host="127.0.0.1", port=port, query={"ssl": "disable"})
+        return url.render_as_string(hide_password=False)
+
+    def swallow(self) -> None:
+        """From here on nothing passes; connections are still accepted."""
+        self._open.set()
+
+    def mend(self) -> None:
+        """New connections pass; those made before stay silent for ever."""
+        self._open = asyncio.Event()
+
+    async def leave(self) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, port = self._there.query.get("host", self._there.host), self._there.port or 5432
+        if isinstance(host, str) and host.startswith("/"):
+            return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(str(host), port)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hole = self._open
+        there_reader, there_writer = await self._reach()
+        for source, sink in ((reader, there_writer), (there_reader, writer)):
+            task = asyncio.create_task(self._carry(source, sink, hole))
+            self._tasks.add(task)
+
+    async def _carry(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, hole: asyncio.Event
+    ) -> None:
+        try:
+            while piece := await source.read(65_536):
+                if not hole.is_set():
+                    sink.write(piece)
+                    await sink.drain()
+            if hole.is_set():
+                await asyncio.Event().wait()  # not even the end of a connection passes
+        except ConnectionError:
+            return
+        finally:
+            sink.close()
+
+
+@pytest.fixture
+async def hole(database: Database) -> AsyncGenerator[Hole]:
+    hole = Hole(database.url)
+    yield hole
+    await hole.leave()
+
+
+@pytest.fixture
+async def far(hole: Hole) -> AsyncGenerator[Database]:
+    far = Database.connect(await hole.lay(), pool=4, patience=PATIENCE)
+    yield far
+    await far.close()
+
+
+async def ask(connection: Connection) -> None:
+    await connection.execute(text("SELECT 1"))
+
+
+async def written(far: Database, _hole: Hole) -> None:
+    async with far.write() as connection:
+        await ask(connection)
+
+
+async def read(far: Database, _hole: Hole) -> None:
+    async with far.read() as connection:
+        await connection.execute(text("SELECT 1"))
+
+
+async def autocommitted(far: Database, _hole: Hole) -> None:
+    async with far.autocommit() as connection:
+        await ask(connection)
+
+
+async def committed(far: Database, hole: Hole) -> None:
+    hole.mend()
+    async with far.write() as connection:
+        await ask(connection)
+        hole.swallow()
+
+
+async def rolled_back(far: Database, hole: Hole) -> None:
+    hole.mend()
+    async with far.write() as connection:
+        await ask(connection)
+        hole.swallow()
+        raise ZeroDivisionError
+
+
+async def fill(far: Database, *, places: int = 4) -> list[BaseException]:
+    """Use as many connections at once; return what went wrong."""
+    together = asyncio.Barrier(places)
+
+    async def use() -> None:
+        async with far.autocommit() as connection:
+            await together.wait()
+            await ask(connection)
+
+    results = await asyncio.gather(*(use() for _ in range(places)), return_exceptions=True)
+    return [result for result in results if result]
+
+
+@pytest.mark.parametrize("filled", [True, False], ids=["made before", "made in the hole"])
+@pytest.mark.parametrize("way", [written, read, autocommitted, committed, rolled_back])
+async def test_every_way_into_a_black_hole_ends_in_time(
+    far: Database,
+    hole: Hole,
+    way: Callable[[Database, Hole], Awaitable[None]],
+    *,
+    filled: bool,
+) -> None:
+    if filled:
+        assert await fill(far) == []
+    hole.swallow()
+    for _ in range(2):
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(Exception) as failure:
+            await way(far, hole)
+        assert is_unavailable(failure.value), repr(failure.value)
+        assert asyncio.get_running_loop().time() - began < ENOUGH
+    hole.mend()
+    assert await fill(far) == []
+
+
+async def test_one_silent_connection_has_all_of_its_age_replaced(far: Database, hole: Hole) -> None:
+    assert await fill(far) == []
+    hole.swallow()
+    hole.mend()
+    with pytest.raises(TimeoutError):
+        await autocommitted(far, hole)
+    assert await fill(far) == []
+
+
+async def test_a_burst_into_the_hole_fails_once_each_and_is_over(far: Database, hole: Hole) -> None:
+    """Eight callers, four places: the second four have to find a place within a second."""
+    assert await fill(far) == []
+    hole.swallow()
+    began = asyncio.get_running_loop().time()
+    calls = [written(far, hole) for _ in range(8)]
+    failures = await asyncio.gather(*calls, return_exceptions=True)
+    assert asyncio.get_running_loop().time() - began < ENOUGH
+    assert all(failure and is_unavailable(failure) for failure in failures), failures
+    hole.mend()
+    assert await fill(far) == []
+
+
+async def test_a_pool_closes_in_the_hole(far: Database, hole: Hole) -> None:
+    assert await fill(far) == []
+    hole.swallow()
+    async with asyncio.timeout(0.5):
+        await far.close()
+
+
+async def test_whoever_is_called_off_in_the_hole_leaves_at_once(far: Database, hole: Hole) -> None:
+    async def waits() -> None:
+        async with far.write() as connection:
+            hole.swallow()
+            reached.set()
+            await ask(connection)
+
+    reached = asyncio.Event()
+    task = asyncio.create_task(waits())
+    await reached.wait()
+    task.cancel()
+    async with asyncio.timeout(0.3):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    hole.mend()
+    assert await fill(far) == []

@@ -1,0 +1,225 @@
+"""Destinations as an operator runs them: /api/destinations."""
+
+import base64
+import re
+from dataclasses import replace
+from datetime import timedelta
+from typing import Annotated, Any, TypeAlias
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Response
+
+from database import destinations, resolutions
+from database.destinations import NameTakenError
+from domain.delivery import DestinationId
+from domain.destination import TURNS, Destination, SigningKeys, Turn, default_windows
+from domain.signal import uuid7
+from domain.signature import PREFIX
+from web.dependencies import Configurer, Parts, Reader, State, Trader
+from web.errors import ProblemError
+from web.payloads import Cancellation, DestinationChange, DestinationIn, Rotation, invalid
+
+router = APIRouter(prefix="/api/destinations", tags=["destinations"])
+
+KEY_BYTES = 32
+
+Shown: TypeAlias = dict[str, Any]
+ETAG = re.compile(r'"?(\d{1,18})"?', re.ASCII)
+
+
+def missing() -> ProblemError:
+    return ProblemError(404, "no_such_destination", "There is no destination with this id.")
+
+
+def taken() -> ProblemError:
+    return ProblemError(409, "name_taken", "Another destination has this name.", field="name")
+
+
+def secret_of(key: bytes) -> str:
+    """A key as receivers are given it (Standard Webhooks)."""
+    return PREFIX + base64.b64encode(key).decode()
+
+
+async def _answer(parts: State, id: DestinationId) -> Shown:
+    """A destination as it is now, with what can be done about what waits for its older versions."""
+    async with parts["pages"].read() as connection:
+        found = await destinations.listed(connection, parts["vault"], id)
+    if not found:
+        raise missing()
+    return found[0] | {"advice": _advice(found[0])}
+
+
+def _advice(row: Shown) -> str | None:
+    """Nothing is silently sent to another address than the one it was approved for."""
+    if not row["queued_older"]:
+        return None
+    return (
+        f"{row['queued_older']} queued for older versions: they go to the address and on the terms"
+        " of those. POST …/retarget sends them to the current version, POST …/cancel-queued"
+        " cancels them."
+    )
+
+
+@router.get("")
+async def list_destinations(parts: Parts, _actor: Reader) -> Shown:
+    """Every destination by name: masked address, terms, state, breaker, and what waits."""
+    async with parts["pages"].read() as connection:
+        found = await destinations.listed(connection, parts["vault"])
+    return {"items": [row | {"advice": _advice(row)} for row in found], "next": None}
+
+
+@router.get("/{id}")
+async def read_destination(id: UUID, parts: Parts, _actor: Reader, response: Response) -> Shown:
+    """One destination with its versions, the newest first."""
+    destination = DestinationId(id)
+    shown = await _answer(parts, destination)
+    async with parts["pages"].read() as connection:
+        versions = await destinations.history(connection, parts["vault"], destination)
+    response.headers["etag"] = f'"{shown["version"]}"'
+    return shown | {"versions": versions}
+
+
+@router.post("", status_code=201)
+async def create_destination(given: DestinationIn, parts: Parts, actor: Configurer) -> Shown:
+    """Add a destination; buys approved from now on go there too. Shows its signing secret, once."""
+    key = parts["entropy"](KEY_BYTES)
+    blank = Destination(
+        id=DestinationId(uuid7(parts["clock"](), parts["entropy"](10))),
+        name="",
+        url="",
+        keys=SigningKeys(key),
+        windows=(),
+        version=1,
+    )
+    wanted = given.applied_to(blank, parts["rules"])
+    if given.windows is None:
+        wanted = replace(wanted, windows=default_windows(wanted.url))
+    async with parts["pages"].write() as connection:
+        if not await destinations.create(connection, parts["vault"], wanted, actor=actor):
+            raise taken()
+    return await _answer(parts, wanted.id) | {"signing_secret": secret_of(key)}
+
+
+@router.patch("/{id}")
+async def change_destination(
+    id: UUID,
+    given: DestinationChange,
+    parts: Parts,
+    actor: Configurer,
+    if_match: Annotated[str | None, Header(max_length=40)] = None,
+) -> Shown:
+    """Make a new version; what is queued keeps the one it was approved for."""
+    destination, wanted = DestinationId(id), _version(if_match, given.version)
+    async with parts["pages"].write() as connection:
+        found = await destinations.hold(connection, parts["vault"], destination)
+        if found is None:
+            raise missing()
+        current, _ = found
+        if wanted not in {None, current.version}:
+            raise ProblemError(
+                409,
+                "changed_meanwhile",
+                f"Somebody has changed it: it is at version {current.version} now.",
+            )
+        changed = given.applied_to(current, parts["rules"])
+        try:
+            if changed != current:
+                await destinations.change(connection, parts["vault"], changed, actor=actor)
+        except NameTakenError:
+            raise taken() from None
+    return await _answer(parts, destination) | {"changed": changed != current}
+
+
+def _version(if_match: str | None, given: int | None) -> int | None:
+    """The version a change is meant for, from `If-Match` (RFC 9110 §13.1.1) or the body."""
+    if if_match is None or if_match == "*":
+        return given
+    if not (tag := ETAG.fullmatch(if_match)):
+        raise invalid("if-match", "if-match must be a version")
+    return int(tag[1])
+
+
+async def _turn(id: UUID, turn: Turn, parts: State, actor: str) -> Shown:
+    destination = DestinationId(id)
+    before, after = TURNS[turn]
+    async with parts["pages"].write() as connection:
+        found = await destinations.hold(connection, parts["vault"], destination)
+        if found is None:
+            raise missing()
+        _, state = found
+        if state not in {*before, after}:
+            raise ProblemError(409, "wrong_state", f"It is {state}: {turn} does not apply.")
+        await destinations.turn(connection, destination, turn, actor=actor)
+    return await _answer(parts, destination)
+
+
+@router.post("/{id}/pause")
+async def pause(id: UUID, parts: Parts, actor: Configurer) -> Shown:
+    """Send nothing more; what is approved is kept, and waits until its own end of life."""
+    return await _turn(id, Turn.PAUSE, parts, actor)
+
+
+@router.post("/{id}/resume")
+async def resume(id: UUID, parts: Parts, actor: Configurer) -> Shown:
+    """Send again after a pause."""
+    return await _turn(id, Turn.RESUME, parts, actor)
+
+
+@router.post("/{id}/disable")
+async def disable(id: UUID, parts: Parts, actor: Configurer) -> Shown:
+    """Take it out of use: it gets no new buys. Exits of what it bought wait for it."""
+    return await _turn(id, Turn.DISABLE, parts, actor)
+
+
+@router.post("/{id}/enable")
+async def enable(id: UUID, parts: Parts, actor: Configurer) -> Shown:
+    """Take it into use again."""
+    return await _turn(id, Turn.ENABLE, parts, actor)
+
+
+@router.post("/{id}/rotate-secret")
+async def rotate_secret(
+    id: UUID, parts: Parts, actor: Configurer, given: Rotation | None = None
+) -> Shown:
+    """Sign with a new key, shown once; the one before signs beside it for a while (a day)."""
+    destination, key = DestinationId(id), parts["entropy"](KEY_BYTES)
+    overlap = timedelta(seconds=(given or Rotation()).overlap)
+    async with parts["pages"].write() as connection:
+        found = await destinations.hold(connection, parts["vault"], destination)
+        if found is None:
+            raise missing()
+        current, _ = found
+        keys = current.keys.rotated(key, now=parts["clock"](), overlap=overlap)
+        await destinations.rotate(connection, parts["vault"], current, keys, actor=actor)
+    return await _answer(parts, destination) | {"signing_secret": secret_of(key)}
+
+
+@router.post("/{id}/retarget")
+async def retarget(id: UUID, parts: Parts, actor: Configurer) -> Shown:
+    """Send what is queued for older versions to the current one, except what may have left."""
+    destination = DestinationId(id)
+    async with parts["pages"].write() as connection:
+        moved = await resolutions.retarget(connection, destination, actor=actor)
+    return await _answer(parts, destination) | {"retargeted": moved}
+
+
+@router.post("/{id}/cancel-queued")
+async def cancel_queued(
+    id: UUID, parts: Parts, actor: Trader, given: Cancellation | None = None
+) -> Shown:
+    """Cancel what is queued for older versions, or all that is queued."""
+    destination, wish = DestinationId(id), given or Cancellation()
+    async with parts["pages"].write() as connection:
+        ended = await resolutions.cancel_queued(
+            connection, destination, every=wish.all, actor=actor, why=wish.reason
+        )
+    return await _answer(parts, destination) | {"cancelled": ended}
+
+
+@router.post("/{id}/close-breaker")
+async def close_breaker(id: UUID, parts: Parts, actor: Configurer) -> Shown:
+    """The operator says that it is well again: send as before, without trying it first."""
+    destination = DestinationId(id)
+    async with parts["pages"].write() as connection:
+        closed = await destinations.close_breaker(connection, destination, actor=actor)
+    return await _answer(parts, destination) | {"closed": closed}
