@@ -1,0 +1,291 @@
+"""Deliveries that end, and positions that follow, as in `database.settlements`, `.endings` …"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from database.resolutions import Resolution
+from database.settlements import Settlement
+from domain.delivery import (
+    Delivered,
+    DeliveryState,
+    DestinationId,
+    Ended,
+    Guarantee,
+    Outcome,
+    Retry,
+    end_of_life,
+)
+from domain.position import PositionId, PositionState, Progress, follow, is_moot
+from domain.signal import Side
+from domain.ticker import Ticker
+from tests.simulation.store import DeliveryRow, Key, PositionRow, Store
+
+HELD_FOR = timedelta(hours=24)
+LATE = frozenset({DeliveryState.DELIVERED, DeliveryState.SUPERSEDED})
+
+
+def settle(store: Store, settlements: Sequence[Settlement]) -> list[Settlement]:
+    """Record how attempts ended; return those whose lease was still held."""
+    kept = [one for one in settlements if _settled(store, one)]
+    rows = [store.deliveries[one.delivery.signal_id, one.delivery.destination_id] for one in kept]
+    positions_follow(store, rows)
+    supersede(
+        store,
+        {
+            Ticker(one.delivery.ticker)
+            for one in settlements
+            if isinstance(one.step, Retry) and one.delivery.side is Side.BUY
+        },
+    )
+    return kept
+
+
+def _settled(store: Store, one: Settlement) -> bool:
+    key = (one.delivery.signal_id, one.delivery.destination_id)
+    _answered(store, key, one)
+    row = store.deliveries[key]
+    mine = row.epoch == one.delivery.epoch or not store.rules.epochs
+    if row.state is not DeliveryState.SENDING or not mine:
+        return False
+    outcome = one.answer.outcome
+    row.attempts -= outcome is Outcome.WITHHELD
+    if store.rules.marks:
+        sent = outcome in {Outcome.DELIVERED, Outcome.AMBIGUOUS}
+        row.possibly_sent = row.possibly_sent or sent
+    match one.step:
+        case Delivered():
+            dry = outcome is Outcome.DRY_RUN
+            store.end(row, DeliveryState.DELIVERED, "dry_run" if dry else None)
+        case Retry(at):
+            store.end(row, DeliveryState.QUEUED, None)
+            row.due_at = at
+        case Ended(state, reason):
+            store.end(row, state, reason)
+            row.due_at = store.now + HELD_FOR if state is DeliveryState.HELD else row.due_at
+    store.tell_of(row, "retrying" if isinstance(one.step, Retry) else None)
+    return True
+
+
+def _answered(store: Store, key: Key, one: Settlement) -> None:
+    attempt = store.attempts[key, one.delivery.epoch]
+    if attempt.finished_at is None:
+        attempt.finished_at, attempt.outcome = store.now, one.answer.outcome
+        attempt.retry_after = one.answer.retry_after
+        if one.answer.written is not None:
+            attempt.written_at = attempt.started_at + one.answer.written
+
+
+def expire(store: Store) -> Counter[DeliveryState]:
+    """End what is overdue; hold what was leased by somebody who let the lease run out."""
+    ended = in_order(row for row in store.all_waiting() if _overdue(store, row))
+    for row in ended:
+        _expired(store, row)
+        store.tell_of(row)
+    positions_follow(store, ended)
+    return Counter(row.state for row in ended)
+
+
+def _overdue(store: Store, row: DeliveryRow) -> bool:
+    late = row.expires_at <= store.now
+    match row.state:
+        case DeliveryState.QUEUED:
+            return late
+        case DeliveryState.SENDING:
+            once = row.kept.guarantee is Guarantee.AT_MOST_ONCE
+            return row.lost(store.now) and (late or once)
+        case _:
+            return row.due_at <= store.now
+
+
+def _expired(store: Store, row: DeliveryRow) -> None:
+    sending = row.state is DeliveryState.SENDING
+    row.possibly_sent = row.possibly_sent or sending
+    if sending and row.kept.guarantee is Guarantee.AT_MOST_ONCE:
+        row.due_at = store.now + HELD_FOR
+        store.end(row, DeliveryState.HELD, "lease_lost")
+    elif row.state is DeliveryState.HELD:
+        store.end(row, DeliveryState.DEAD, "unresolved")
+    else:
+        store.end(row, end_of_life(row.signal.side), "expired")
+
+
+def supersede(store: Store, tickers: Collection[Ticker]) -> None:
+    """End buys that surely never arrived and have an exit behind them in their lane."""
+    if not tickers or not store.rules.supersede:
+        return
+    ended = in_order(
+        row for row in store.all_waiting() if row.signal.ticker in tickers and _vain(store, row)
+    )
+    for row in ended:
+        store.end(row, DeliveryState.SUPERSEDED, "newer_sell")
+        store.tell_of(row)
+    positions_follow(store, ended)
+
+
+def resolve(store: Store, key: Key, resolution: Resolution, life: timedelta) -> bool:
+    """The operator's word on a held delivery; False where it cannot be taken."""
+    row = store.deliveries[key]
+    again = resolution is Resolution.RESEND
+    if row.state is not DeliveryState.HELD or (again and not _may_be_resent(store, row)):
+        return False
+    state, reason = RESOLVED[resolution]
+    row.possibly_sent = resolution is not Resolution.DROP
+    store.end(row, state, reason)
+    if again:
+        row.due_at = store.now
+        row.expires_at = store.now + life if row.signal.side is Side.SELL else row.expires_at
+    store.tell_of(row)
+    positions_follow(store, [row])
+    return True
+
+
+RESOLVED: Mapping[Resolution, tuple[DeliveryState, str]] = {
+    Resolution.DELIVERED: (DeliveryState.DELIVERED, "resolved"),
+    Resolution.DROP: (DeliveryState.CANCELLED, "dropped"),
+    Resolution.RESEND: (DeliveryState.QUEUED, "resend"),
+}
+
+
+def _may_be_resent(store: Store, row: DeliveryRow) -> bool:
+    """Not what is too late to buy, nor what something newer of its lane has overtaken."""
+    late = row.signal.side is Side.BUY and row.expires_at <= store.now
+    return not late and not any(
+        newer.attempts
+        for newer in store.lane(row.destination, row.signal.ticker)
+        if newer.signal.seq > row.signal.seq
+    )
+
+
+def cancel(store: Store, key: Key) -> bool:
+    """The operator takes back what is queued; False where it no longer is."""
+    row = store.deliveries[key]
+    if row.state is not DeliveryState.QUEUED:
+        return False
+    store.end(row, DeliveryState.CANCELLED, "cancelled")
+    store.tell_of(row)
+    positions_follow(store, [row])
+    return True
+
+
+def in_order(rows: Iterable[DeliveryRow]) -> list[DeliveryRow]:
+    return sorted(rows, key=lambda row: row.signal.seq)
+
+
+def _vain(store: Store, row: DeliveryRow) -> bool:
+    waiting = row.state is DeliveryState.QUEUED and not row.possibly_sent
+    return waiting and row.signal.side is Side.BUY and any(_exits_behind(store, row))
+
+
+def _exits_behind(store: Store, row: DeliveryRow) -> Iterator[DeliveryRow]:
+    return (
+        newer
+        for newer in store.waiting[row.destination].values()
+        if newer.signal.ticker == row.signal.ticker
+        and newer.signal.seq > row.signal.seq
+        and newer.signal.side is Side.SELL
+        and not newer.signal.partial
+    )
+
+
+def positions_follow(store: Store, settled: Sequence[DeliveryRow]) -> None:
+    """What ended deliveries do to the positions they opened or close."""
+    if not settled:
+        return
+    ids = dict.fromkeys(row.position for row in settled if row.position is not None)
+    if store.rules.supersede:
+        _end_moot(store, ids, settled)
+    touched = [store.positions[id] for id in ids if id in store.positions]
+    changing = {PositionState.OPENING, PositionState.CLOSING}
+    becomes = {row.position.id: _followed(store, row) for row in touched if row.state in changing}
+    for ticker in dict.fromkeys(row.position.ticker for row in touched):
+        _unite(store, ticker, becomes)
+    # The ones that end first: a ticker has one live position at any time.
+    for id, state in sorted(becomes.items(), key=lambda item: item[1].live):
+        position = store.positions[id].position
+        if position.state is not state:
+            store.keep(replace(position, state=state))
+
+
+def _end_moot(
+    store: Store, positions: Iterable[PositionId], settled: Sequence[DeliveryRow]
+) -> None:
+    """Exits that wait where no buy ever left."""
+    for position in positions:
+        for place in dict.fromkeys(_unsent(settled, position)):
+            here = [row for row in store.of_position[position] if row.destination == place]
+            for row in here:
+                if row not in settled and _moot(store, row, here):
+                    store.end(row, DeliveryState.SUPERSEDED, "entry_unsent")
+                    store.tell_of(row)
+
+
+def _moot(store: Store, exit_: DeliveryRow, here: Sequence[DeliveryRow]) -> bool:
+    """Whether it waits to sell what is not there. Alone, it would open a short."""
+    waits = exit_.state is DeliveryState.QUEUED and not exit_.possibly_sent
+    if exit_.signal.side is Side.BUY or not waits:
+        return False
+    sold = max((row.signal.seq for row in here if _emptied(row)), default=0)
+    bought = progress(
+        row
+        for row in here
+        if row.signal.side is Side.BUY
+        and sold < row.signal.seq < exit_.signal.seq
+        and (row.kept.mode is exit_.kept.mode or not store.rules.dry_apart)
+    )
+    return bought is None or is_moot(bought)
+
+
+def _emptied(row: DeliveryRow) -> bool:
+    whole = row.signal.side is Side.SELL and not row.signal.partial
+    return whole and row.state is DeliveryState.DELIVERED
+
+
+def _unsent(settled: Sequence[DeliveryRow], position: PositionId) -> Iterator[DestinationId]:
+    """Where a buy of this position has just ended that surely never arrived."""
+    for row in settled:
+        if row.position == position and row.signal.side is Side.BUY and not row.may_be_there:
+            yield row.destination
+
+
+def progress(deliveries: Iterable[DeliveryRow]) -> Progress | None:
+    """How far these are; None when there are none."""
+    rows = list(deliveries)
+    if not rows:
+        return None
+    states = [row.state for row in rows]
+    delivered = DeliveryState.DELIVERED in states
+    return Progress(
+        any_delivered=delivered,
+        possibly_sent=any(row.possibly_sent for row in rows),
+        ended=all(state.final for state in states),
+        done=delivered and all(state in LATE for state in states),
+    )
+
+
+def _followed(store: Store, row: PositionRow) -> PositionState:
+    deliveries = store.of_position[row.position.id]
+    entry = progress(d for d in deliveries if d.signal.side is Side.BUY)
+    exit_ = progress(d for d in deliveries if d.signal.id == row.position.exit_signal_id)
+    return follow(row.state, entry, exit_)
+
+
+def _unite(store: Store, ticker: Ticker, becomes: dict[PositionId, PositionState]) -> None:
+    """Where a position comes alive again beside another live one, one stands for both."""
+    alive = [
+        (becomes.get(row.position.id, row.state), row) for row in store.unfinished[ticker].values()
+    ]
+    alive = [(state, row) for state, row in alive if state.live]
+    if not any(row.state is PositionState.CLOSING for _, row in alive):
+        return
+    _, standing = max(
+        alive,
+        key=lambda one: (one[0] is PositionState.OPEN, one[1].opened_at, one[1].position.id),
+    )
+    for _, row in alive:
+        if row is not standing:
+            becomes[row.position.id] = PositionState.CLOSED
+            row.merged = standing.position.id
+            if store.rules.reunions:
+                store.hand_over(row.position.id, standing.position.id)

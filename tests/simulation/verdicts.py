@@ -1,0 +1,167 @@
+"""Signals appended, judged in order and recorded, as `database.journal` and `database.verdicts`."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from domain.delivery import DeliveryState, DestinationId
+from domain.destination import DestinationState, Mode
+from domain.gate import GatePolicy, Judged, Verdict, judge_in_order
+from domain.position import PositionId
+from domain.signal import Side, Signal, SignalStatus
+from domain.universe import Universe
+from tests.simulation import endings
+from tests.simulation.store import DeliveryRow, DestinationRow, Kept, SignalRow, Store
+
+
+def append(store: Store, signal: Signal) -> None:
+    row = store.signals[signal.id] = SignalRow(signal)
+    store.tell("signal.received", signal.id)
+    if signal.expires_at <= store.now:
+        row.status = SignalStatus.EXPIRED
+        store.tell("signal.expired", signal.id)
+    else:
+        store.undecided[signal.id] = row
+
+
+def judge(
+    store: Store, *, limit: int, universe: Universe | None, policy: GatePolicy
+) -> Judged | None:
+    """Claim the earliest undecided, judge them in order, record the verdicts."""
+    signals = [row.signal for row in list(store.undecided.values())[:limit]]
+    if not signals:
+        return None
+    held = store.positions_of(signal.ticker for signal in signals)
+    judged = judge_in_order(
+        signals,
+        universe=universe,
+        positions=[row.position for row in held],
+        policy=policy,
+        now=store.now,
+    )
+    record(store, judged)
+    return judged
+
+
+def any_enabled(store: Store) -> bool:
+    return any(_in_use(row) for row in store.destinations.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A buy that a destination has, may have, or will get."""
+
+    position: PositionId | None
+    destination: DestinationId
+    seq: int
+    version: int
+    kept: Kept
+
+
+def record(store: Store, judged: Judged) -> None:
+    """Write verdicts, the deliveries and positions they make; exits overtake waiting buys."""
+    decided = [
+        (signal, verdict) for signal, verdict in judged.verdicts if signal.id in store.undecided
+    ]
+    entered = list(_entered(store, decided))
+    queued = [row for one in decided for row in _deliveries(store, *one, entered)]
+    for signal, verdict in decided:
+        row = store.undecided.pop(signal.id)
+        row.status, row.verdict = verdict.status, verdict
+        store.tell(f"signal.{verdict.status}", signal.id, reason=verdict.reason)
+    for delivery in queued:
+        delivery.id = store.new_delivery_id()
+        store.queue(delivery)
+    _move(store, judged, {signal.id for signal, _ in decided})
+    exits = {
+        signal.ticker
+        for signal, verdict in judged.verdicts
+        if verdict.status is SignalStatus.APPROVED and signal.side is Side.SELL
+    }
+    endings.supersede(store, exits)
+
+
+def _in_use(row: DestinationRow) -> bool:
+    return row.state is not DestinationState.DISABLED
+
+
+def _entered(store: Store, decided: Sequence[tuple[Signal, Verdict]]) -> Iterator[Entered]:
+    """The buys of the positions that are judged about, those of this batch among them."""
+    for position in {v.position_id for _, v in decided if v.position_id is not None}:
+        for row in store.of_position[position]:
+            if row.signal.side is Side.BUY and row.may_be_there:
+                yield Entered(position, row.destination, row.signal.seq, row.version, row.kept)
+    for signal, verdict in decided:
+        if verdict.status is SignalStatus.APPROVED and signal.side is Side.BUY:
+            for row in filter(_in_use, store.destinations.values()):
+                kept = row.kept(row.version)
+                yield Entered(verdict.position_id, row.id, signal.seq, row.version, kept)
+
+
+def _deliveries(
+    store: Store, signal: Signal, verdict: Verdict, entered: Iterable[Entered]
+) -> Iterator[DeliveryRow]:
+    if verdict.status is not SignalStatus.APPROVED:
+        return
+    holding = dict(_holding(store, signal, verdict, entered))
+    for row in store.destinations.values():
+        held = holding.get(row.id)
+        if held if holding else _in_use(row):
+            version = _version(store, row, held or [])
+            yield DeliveryRow(
+                id=store.new_delivery_id(),
+                signal=signal,
+                destination=row.id,
+                version=version,
+                kept=row.kept(version),
+                position=verdict.position_id,
+                queued_at=store.now,
+                due_at=store.now,
+                expires_at=signal.expires_at,
+            )
+
+
+def _holding(
+    store: Store, signal: Signal, verdict: Verdict, entered: Iterable[Entered]
+) -> Iterator[tuple[DestinationId, list[Entered]]]:
+    """Where the position of a sell was bought and not sold since."""
+    if signal.side is Side.BUY or verdict.position_id is None or not store.rules.exits_where_held:
+        return
+    mine = [e for e in entered if e.position == verdict.position_id and e.seq < signal.seq]
+    for destination in {one.destination for one in mine}:
+        emptied = _emptied(store, verdict.position_id, destination)
+        left = [one for one in mine if one.destination == destination and one.seq > emptied]
+        if left:
+            yield destination, left
+
+
+def _version(store: Store, row: DestinationRow, held: Sequence[Entered]) -> int:
+    """The current one, unless what is sold was bought in the other mode."""
+    live = [one.version for one in held if one.kept.mode is Mode.LIVE]
+    if held and not live:
+        return max(one.version for one in held)
+    turned_dry = row.kept(row.version).mode is Mode.DRY_RUN
+    return max(live) if live and turned_dry and store.rules.dry_apart else row.version
+
+
+def _emptied(store: Store, position: PositionId, destination: DestinationId) -> int:
+    """The seq of the last full exit that was delivered there; 0 when there is none."""
+    return max(
+        (
+            row.signal.seq
+            for row in store.of_position[position]
+            if row.destination == destination
+            and row.signal.side is Side.SELL
+            and not row.signal.partial
+            and row.state is DeliveryState.DELIVERED
+        ),
+        default=0,
+    )
+
+
+def _move(store: Store, judged: Judged, decided: set[object]) -> None:
+    """Positions as the gate left them. One that settled meanwhile cannot be: it was locked."""
+    for position in judged.positions:
+        if (position.exit_signal_id or position.entry_signal_id) in decided:
+            known = store.positions.get(position.id)
+            if known is None or known.state.live:
+                store.keep(position)
