@@ -3,9 +3,11 @@
 The parts here belong into a statement that has a `settled` with the deliveries it changed, as
 STEPPED. Where a position comes alive again beside another live one of its ticker, one stands for
 both and the other is closed: the one that is held before one that is still on its way, and may yet
-be void. What the other bought is then sold with the one that stands. An exit that waits where no
-buy before it ever left, or was sold since, is superseded: sent alone, it would open a short. What
-was bought in a dry run is nothing to a live exit, and the reverse.
+be void. What the other bought is then sold with the one that stands. A position of which nothing
+is left anywhere is over, also when the operator's word on a held delivery was the last of it.
+
+An exit that waits where no buy before it ever left, or was sold since, is superseded: sent alone,
+it would open a short. What was bought in a dry run is nothing to a live exit, and the reverse.
 """
 
 from collections.abc import Collection
@@ -69,18 +71,33 @@ POSITIONS_FOLLOW = """
         UNION ALL SELECT id, state, possibly_sent FROM moot
     ), touched AS (
         SELECT positions.* FROM positions
-        WHERE state IN ('opening', 'closing') AND id IN (SELECT position_id FROM settled)
+        WHERE state IN ('opening', 'open', 'closing') AND id IN (SELECT position_id FROM settled)
     ), standing_now AS (
-        SELECT deliveries.position_id, deliveries.signal_id, deliveries.side,
+        SELECT deliveries.position_id, deliveries.signal_id, deliveries.side, deliveries.seq,
+               deliveries.destination_id, mode,
                coalesce(stepped.state, deliveries.state) AS state,
                coalesce(stepped.possibly_sent, deliveries.possibly_sent) AS possibly_sent
-        FROM deliveries LEFT JOIN stepped ON stepped.id = deliveries.id
+        FROM deliveries JOIN destination_versions AS kept
+          ON kept.destination_id = deliveries.destination_id
+         AND kept.version = deliveries.destination_version
+        LEFT JOIN stepped ON stepped.id = deliveries.id
         WHERE deliveries.position_id IN (SELECT id FROM touched)
+    ), gone AS (
+        SELECT position_id, destination_id, mode, max(standing_now.seq) AS seq
+        FROM standing_now JOIN signals ON signals.id = signal_id AND NOT signals.partial
+        WHERE standing_now.side = 'sell' AND state = 'delivered'
+        GROUP BY position_id, destination_id, mode
+    ), buys AS (
+        SELECT standing_now.*, coalesce(gone.seq > standing_now.seq, false) AS sold
+        FROM standing_now LEFT JOIN gone USING (position_id, destination_id, mode)
+        WHERE side = 'buy'
     ), entering AS (
-        SELECT position_id, bool_or(state = 'delivered') AS any_delivered,
-               bool_or(possibly_sent) AS possibly_sent,
-               bool_and(state NOT IN ('queued', 'sending', 'held')) AS ended
-        FROM standing_now WHERE side = 'buy' GROUP BY position_id
+        SELECT position_id, bool_or(state = 'delivered' AND NOT sold) AS any_delivered,
+               bool_or(possibly_sent AND NOT sold) AS possibly_sent,
+               bool_and(sold OR state NOT IN ('queued', 'sending', 'held')) AS ended,
+               bool_or(sold) AND NOT bool_or(NOT sold AND (
+                   possibly_sent OR state IN ('queued', 'sending', 'held', 'delivered'))) AS done
+        FROM buys GROUP BY position_id
     ), leaving AS (
         SELECT signal_id, bool_and(state NOT IN ('queued', 'sending', 'held')) AS ended,
                bool_or(state = 'delivered')
@@ -95,7 +112,9 @@ POSITIONS_FOLLOW = """
                     WHEN entry_signal_id IS NULL OR entering.position_id IS NULL
                          OR entering.any_delivered
                          OR entering.ended AND entering.possibly_sent THEN 'open'
+                    WHEN entering.done THEN 'closed'
                     WHEN entering.ended THEN 'void'
+                    WHEN touched.state = 'open' THEN 'open'
                     ELSE 'opening' END AS becomes
         FROM touched
         LEFT JOIN entering ON entering.position_id = touched.id

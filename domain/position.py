@@ -59,7 +59,8 @@ class Position:
 class Progress:
     """How far the deliveries of its buys, or of its exit, are; none at all: nothing ended.
 
-    ``done`` is for exits: at least one was delivered, and the others had nothing to sell.
+    Of its buys only those count that were not sold since where they went. ``done``: of an exit, at
+    least one was delivered, and the others had nothing to sell; of buys, all that arrived was sold.
     """
 
     any_delivered: bool
@@ -77,6 +78,9 @@ def follow(state: PositionState, entry: Progress | None, exit_: Progress | None)
     match state:
         case PositionState.OPENING:
             return _entered(entry)
+        case PositionState.OPEN:
+            becomes = _entered(entry)
+            return PositionState.OPEN if becomes is PositionState.OPENING else becomes
         case PositionState.CLOSING if exit_ and exit_.ended:
             return PositionState.CLOSED if exit_.done else _entered(entry)
         case _:
@@ -95,4 +99,6 @@ def is_moot(entry: Progress) -> bool:
 def _entered(entry: Progress | None) -> PositionState:
     if entry is None or entry.any_delivered or (entry.ended and entry.possibly_sent):
         return PositionState.OPEN
+    if entry.done:
+        return PositionState.CLOSED
     return PositionState.VOID if entry.ended else PositionState.OPENING

@@ -1,7 +1,7 @@
 """The positions' SQL and `domain.position.follow` say the same, over every case of two places."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from database import settlements
@@ -20,6 +20,7 @@ SUPERSEDED: Kind = ("superseded", False)
 KINDS = (WAITING, DELIVERED, DEAD, SENT_DEAD, HELD, SUPERSEDED)
 SETS = [(one,) for one in KINDS] + list(product(KINDS, KINDS))
 WAITS = {"queued", "held"}
+NEVER_THERE = {DEAD, SUPERSEDED}
 
 Kinds = tuple[Kind, ...]
 
@@ -43,10 +44,16 @@ class Case:
 
     @property
     def becomes(self) -> PositionState:
-        return follow(self.state, progress(self.entry), progress(self.exits))
+        sold = [state == "delivered" for state, _ in self.exits]
+        sold += [False] * (len(self.entry) - len(sold))
+        kept = tuple(kind for kind, gone in zip(self.entry, sold, strict=False) if not gone)
+        over = len(kept) < len(self.entry) and all(kind in NEVER_THERE for kind in kept)
+        entry = replace(progress(kept), ended=not WAITS & {s for s, _ in kept}, done=over)
+        return follow(self.state, entry, progress(self.exits))
 
 
 CASES = [
+    *(Case(PositionState.OPEN, entry, (), "entry") for entry in SETS),
     *(Case(PositionState.OPENING, entry, (), "entry") for entry in SETS),
     *(
         Case(PositionState.CLOSING, entry, exit_, settled)
@@ -135,17 +142,19 @@ async def put_deliveries(rows: Rows, made: Sequence[tuple[object, ...]]) -> None
 
 
 async def settle_all(rows: Rows, ends: Sequence[tuple[object, Kind]]) -> None:
-    """Settle the one that is sending of each of these signals, as it is to end."""
+    """Settle the one that is sending of each of these signals, in batches as the settler does."""
     sending = await rows.sql("SELECT signal_id, id FROM deliveries WHERE state = 'sending'")
     ids = {row.signal_id: row.id for row in sending}
     outcomes = {WAITING: "not_sent", DEAD: "not_sent", SUPERSEDED: "not_sent"}
-    async with rows.database.write() as connection:
-        await connection.execute(
-            settlements.SETTLE,
-            ending_arrays(
-                [ids[signal] for signal, _ in ends],
-                [state for _, (state, _) in ends],
-                [outcomes.get(kind, "ambiguous") for _, kind in ends],
-                epoch=0,
-            ),
-        )
+    for start in range(0, len(ends), 128):
+        batch = ends[start : start + 128]
+        async with rows.database.write() as connection:
+            await connection.execute(
+                settlements.SETTLE,
+                ending_arrays(
+                    [ids[signal] for signal, _ in batch],
+                    [state for _, (state, _) in batch],
+                    [outcomes.get(kind, "ambiguous") for _, kind in batch],
+                    epoch=0,
+                ),
+            )

@@ -18,6 +18,7 @@ SOME = progress(any_delivered=True, ended=False)
 DONE = progress(any_delivered=True, done=True, ended=True)
 PART = progress(any_delivered=True, ended=True)
 UNSENT = progress(ended=True)
+SOLD = progress(done=True, ended=True)
 UNKNOWN = progress(sent=True, ended=True)
 ON_ITS_WAY = progress(sent=True, ended=False)
 
@@ -30,17 +31,16 @@ S = PositionState
         (S.OPENING, WAITING, WAITING, S.OPENING),
         (S.OPENING, ON_ITS_WAY, WAITING, S.OPENING),
         (S.OPENING, SOME, WAITING, S.OPEN),
-        (S.OPENING, DONE, WAITING, S.OPEN),
         (S.OPENING, PART, WAITING, S.OPEN),
         (S.OPENING, UNSENT, WAITING, S.VOID),
         (S.OPENING, UNKNOWN, WAITING, S.OPEN),
-        (S.CLOSING, DONE, WAITING, S.CLOSING),
-        (S.CLOSING, DONE, ON_ITS_WAY, S.CLOSING),
-        (S.CLOSING, DONE, SOME, S.CLOSING),
-        (S.CLOSING, DONE, DONE, S.CLOSED),
-        (S.CLOSING, DONE, PART, S.OPEN),
-        (S.CLOSING, DONE, UNSENT, S.OPEN),
-        (S.CLOSING, DONE, UNKNOWN, S.OPEN),
+        (S.CLOSING, PART, WAITING, S.CLOSING),
+        (S.CLOSING, PART, ON_ITS_WAY, S.CLOSING),
+        (S.CLOSING, PART, SOME, S.CLOSING),
+        (S.CLOSING, PART, DONE, S.CLOSED),
+        (S.CLOSING, PART, PART, S.OPEN),
+        (S.CLOSING, PART, UNSENT, S.OPEN),
+        (S.CLOSING, PART, UNKNOWN, S.OPEN),
         (S.CLOSING, UNSENT, UNSENT, S.VOID),
         (S.CLOSING, UNSENT, WAITING, S.CLOSING),
         (S.CLOSING, UNSENT, ON_ITS_WAY, S.CLOSING),
@@ -48,14 +48,19 @@ S = PositionState
         (S.CLOSING, WAITING, UNSENT, S.OPENING),
         (S.CLOSING, UNKNOWN, UNSENT, S.OPEN),
         (S.OPENING, None, None, S.OPEN),
-        (S.OPENING, DONE, None, S.OPEN),
+        (S.OPENING, PART, None, S.OPEN),
         (S.CLOSING, None, WAITING, S.CLOSING),
         (S.CLOSING, None, DONE, S.CLOSED),
         (S.CLOSING, None, UNSENT, S.OPEN),
-        (S.CLOSING, DONE, None, S.CLOSING),
-        (S.OPEN, UNSENT, DONE, S.OPEN),
-        (S.CLOSED, DONE, UNSENT, S.CLOSED),
-        (S.VOID, DONE, DONE, S.VOID),
+        (S.CLOSING, PART, None, S.CLOSING),
+        (S.OPEN, UNSENT, DONE, S.VOID),
+        (S.OPEN, WAITING, DONE, S.OPEN),
+        (S.OPEN, SOLD, UNSENT, S.CLOSED),
+        (S.OPEN, None, UNSENT, S.OPEN),
+        (S.CLOSING, SOLD, UNSENT, S.CLOSED),
+        (S.CLOSING, SOLD, WAITING, S.CLOSING),
+        (S.CLOSED, PART, UNSENT, S.CLOSED),
+        (S.VOID, PART, DONE, S.VOID),
     ],
 )
 def test_a_position_follows_its_deliveries(

@@ -197,7 +197,7 @@ def positions_follow(store: Store, settled: Sequence[DeliveryRow]) -> None:
     if store.rules.supersede:
         _end_moot(store, ids, settled)
     touched = [store.positions[id] for id in ids if id in store.positions]
-    changing = {PositionState.OPENING, PositionState.CLOSING}
+    changing = {PositionState.OPENING, PositionState.OPEN, PositionState.CLOSING}
     becomes = {row.position.id: _followed(store, row) for row in touched if row.state in changing}
     for ticker in dict.fromkeys(row.position.ticker for row in touched):
         _unite(store, ticker, becomes)
@@ -266,9 +266,24 @@ def progress(deliveries: Iterable[DeliveryRow]) -> Progress | None:
 
 def _followed(store: Store, row: PositionRow) -> PositionState:
     deliveries = store.of_position[row.position.id]
-    entry = progress(d for d in deliveries if d.signal.side is Side.BUY)
+    entry = _bought(row, deliveries)
     exit_ = progress(d for d in deliveries if d.signal.id == row.position.exit_signal_id)
     return follow(row.state, entry, exit_)
+
+
+def _bought(row: PositionRow, deliveries: Sequence[DeliveryRow]) -> Progress | None:
+    """How far its buys are that were not sold since; done when all that arrived was."""
+    buys = [d for d in deliveries if d.signal.side is Side.BUY]
+    if row.position.entry_signal_id is None or not buys:
+        return None
+    kept = [buy for buy in buys if not any(_sells(one, buy) for one in deliveries)]
+    found = progress(kept) or Progress(any_delivered=False, possibly_sent=False, ended=True)
+    return replace(found, done=len(kept) < len(buys) and not any(b.may_be_there for b in kept))
+
+
+def _sells(exit_: DeliveryRow, buy: DeliveryRow) -> bool:
+    there = exit_.destination == buy.destination and exit_.kept.mode is buy.kept.mode
+    return _emptied(exit_) and there and exit_.signal.seq > buy.signal.seq
 
 
 def _unite(store: Store, ticker: Ticker, becomes: dict[PositionId, PositionState]) -> None:
