@@ -194,7 +194,7 @@ def _notes(standing: Standing) -> list[str]:
     """What is out of the ordinary at a destination."""
     words: list[str] = []
     if standing.mode == Mode.DRY_RUN:
-        words.append("dry run: nothing is sent")
+        words.append("dry run: new buys are not sent")
     if standing.breaker != BreakerState.CLOSED:
         words.append(_breaker(standing))
     if standing.held:
