@@ -55,7 +55,10 @@ async def test_an_outage_of_the_database(tmp_path: Path) -> None:
 
 @slow
 @patient
-async def test_ten_times_too_much(tmp_path: Path) -> None:
+async def test_ten_times_too_much(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """With --long only: it takes all there is of the machine, and times its answers."""
+    if not request.config.getoption("--long"):
+        pytest.skip("needs a machine of its own: --long")
     result = await overload(tmp_path, say, seconds=8, queue=2_000)
     assert result.broken == []
     assert result.numbers["sells"] > 0
@@ -63,7 +66,10 @@ async def test_ten_times_too_much(tmp_path: Path) -> None:
 
 @slow
 @patient
-async def test_windows_are_used(tmp_path: Path) -> None:
+async def test_windows_are_used(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """With --long only: how much of a window is used is a matter of time."""
+    if not request.config.getoption("--long"):
+        pytest.skip("needs a machine of its own: --long")
     case = Case(replicas=2, sells=False, window="30/10s", buys=70)
     result = await utilisation(tmp_path, say, case)
     assert result.broken == []

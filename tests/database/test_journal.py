@@ -56,6 +56,7 @@ async def test_a_signal_lives_from_its_receipt_or_from_when_it_was_sent(rows: Ro
 async def test_what_was_sent_too_long_ago_is_expired_on_arrival(
     rows: Rows, ago: float, status: str
 ) -> None:
+    await rows.destination()
     entry = an_entry(sent_at=utc_now() - timedelta(seconds=ago))
     (receipt,) = await rows.append(entry)
     assert receipt
