@@ -70,8 +70,10 @@ class Settler:
         self.reach(Point.SETTLER_AFTER_COMMIT)
         del self._ended[: len(batch)]
         del self._since[: len(batch)]
-        for late in (s for s in batch if s not in kept):
-            log.warning("delivery.lease_lost", extra={"signal_id": str(late.delivery.signal_id)})
+        held_still = {(s.delivery.id, s.delivery.epoch) for s in kept}
+        for delivery in (s.delivery for s in batch):
+            if (delivery.id, delivery.epoch) not in held_still:
+                log.warning("delivery.lease_lost", extra={"signal_id": str(delivery.signal_id)})
         self.wake_forwarder()
         return AGAIN
 
