@@ -19,17 +19,13 @@ from tests.chaos.records import Arrival, Blow, Evidence, Signal, Terms
 from tests.chaos.test_checker import good
 from tests.chaos.utilisation import Case, measured, utilisation
 
-PATH = [point for point in Point if not point.startswith(("keeper.", "sweeper."))]
-BESIDE = [point for point in Point if point not in PATH]
-
 slow = pytest.mark.slow
 patient = pytest.mark.timeout(900)
 
 
 def drawn() -> list[Point]:
-    """One on the path of a signal and one beside it, others every day."""
-    chance = random.Random(utc_now().toordinal())
-    return [chance.choice(PATH), chance.choice(BESIDE)]
+    """One of all, another every day."""
+    return [random.Random(utc_now().toordinal()).choice(list(Point))]
 
 
 @slow
@@ -46,7 +42,10 @@ async def test_a_kill_at_a_failpoint(tmp_path: Path, request: pytest.FixtureRequ
 
 @slow
 @patient
-async def test_an_outage_of_the_database(tmp_path: Path) -> None:
+async def test_an_outage_of_the_database(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """With --long only: `tests/end_to_end/test_outage.py` has a short one in every run."""
+    if not request.config.getoption("--long"):
+        pytest.skip("takes long: --long")
     result = await outage(tmp_path, say, seconds=20)
     assert result.broken == []
     assert result.numbers["answers_while_down"] > 100
