@@ -17,10 +17,12 @@ COLUMNS = """
 """
 
 # In the order of their ids, so that two settlers never wait for one another.
-HOLD = text(f"""
+_LOOK = f"""
     SELECT id, version, clock_timestamp() AS now, {COLUMNS} FROM destinations
-    WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR NO KEY UPDATE
-""")
+    WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id
+"""
+LOOK = text(_LOOK)
+HOLD = text(f"{_LOOK} FOR NO KEY UPDATE")
 
 RECENT = text("""
     SELECT count(*) FILTER (WHERE outcome <> 'delivered') AS failures, count(*) AS total
@@ -89,6 +91,12 @@ async def hold(
     """Hold these destinations' rows until this transaction ends; none leases meanwhile."""
     rows = await connection.execute(HOLD, {"ids": sorted(set(destinations))})
     return {DestinationId(row.id): Held(row.version, of(row), row.now) for row in rows}
+
+
+async def are_calm(connection: ReadConnection, destinations: Sequence[DestinationId]) -> bool:
+    """Whether a success would change nothing at any of these: all closed, without a failure."""
+    rows = await connection.execute(LOOK, {"ids": sorted(set(destinations))})
+    return all(row.breaker == BreakerState.CLOSED and not row.breaker_failures for row in rows)
 
 
 async def recent(

@@ -61,7 +61,7 @@ class Settler:
         batch = self._ended[:BATCH]
         self.reach(Point.SETTLER_BEFORE_SETTLE)
         async with self.database.write() as connection:
-            held = await breakers.hold(connection, [s.delivery.destination_id for s in batch])
+            held = await self._held(connection, batch)
             kept = await settlements.settle(connection, batch)
             for id, destination in held.items():
                 mine = [s for s in kept if s.delivery.destination_id == id]
@@ -76,6 +76,17 @@ class Settler:
                 log.warning("delivery.lease_lost", extra={"signal_id": str(delivery.signal_id)})
         self.wake_forwarder()
         return AGAIN
+
+    async def _held(
+        self, connection: Connection, batch: Sequence[Settlement]
+    ) -> dict[DestinationId, Held]:
+        """Hold the destinations that may learn something; leasing need not wait for the others."""
+        ids = [s.delivery.destination_id for s in batch]
+        if all(health_of(s.answer) is Health.GOOD for s in batch) and await breakers.are_calm(
+            connection, ids
+        ):
+            return {}
+        return await breakers.hold(connection, ids)
 
     async def _learn(
         self, connection: Connection, id: DestinationId, held: Held, ended: Sequence[Settlement]
