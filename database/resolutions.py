@@ -153,11 +153,6 @@ RETARGET = text("""
     )
     SELECT count(*) FROM moved
 """)
-LEFT = text("""
-    SELECT count(*) FROM deliveries JOIN destinations ON destinations.id = destination_id
-    WHERE destination_id = :id AND finished_at IS NULL AND deliveries.state = 'queued'
-      AND destination_version < version
-""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,8 +256,3 @@ async def retarget(connection: Connection, id: DestinationId, *, actor: str) -> 
     """
     await connection.execute(HOLD_DESTINATION, {"id": id})
     return (await connection.execute(RETARGET, {"id": id, "actor": actor})).scalar_one()
-
-
-async def queued_for_older(connection: ReadConnection, id: DestinationId) -> int:
-    """How many deliveries are queued for versions before the current one."""
-    return (await connection.execute(LEFT, {"id": id})).scalar_one()

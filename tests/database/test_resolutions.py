@@ -268,7 +268,8 @@ async def test_what_is_queued_stays_with_its_version_until_it_is_retargeted(
     newer = await moved_on(rows, main)
     assert (await one(rows, id)).destination_version == 1
     async with rows.database.read() as connection:
-        assert await resolutions.queued_for_older(connection, main.id) == 1
+        (shown,) = await destinations.listed(connection, rows.vault)
+    assert shown["queued_older"] == 1
     assert await retarget(rows, newer) == 1
     assert await retarget(rows, newer) == 0
     assert await last_event(rows, id) == (
