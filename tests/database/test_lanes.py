@@ -285,3 +285,21 @@ async def test_a_window_holds_over_any_number_of_replicas(rows: Rows, main: Dest
     sent = [one for share in shares for one in share]
     assert len(sent) == len(set(sent)) == 20
     assert all(one.startswith("sell") for one in sent)
+
+
+async def test_a_request_whose_sender_died_is_not_in_flight_until_its_lease_ends(
+    rows: Rows,
+) -> None:
+    """A breaker's one probe must not be waited for longer than a request can take."""
+
+    async def in_flight() -> int:
+        async with rows.database.read() as connection:
+            return await lanes.in_flight(connection, main.id, timedelta(seconds=7))
+
+    main = await rows.destination()
+    await rows.alert("AAPL")
+    await rows.decide()
+    await rows.lease(main, lasting=timedelta(seconds=15))
+    assert await in_flight() == 1
+    await rows.sql("UPDATE deliveries SET lease_until = now() + interval '6 seconds'")
+    assert await in_flight() == 0
