@@ -103,14 +103,18 @@ class Settings(BaseSettings):
     top_n: int = Field(15, ge=1, le=1_000)
     finviz_url: str | None = None
     finviz_refresh_sec: OptionalSeconds = None
+    finviz_slow_when_closed: bool = True
     finviz_use_elite: bool = False
     finviz_auth_token: SecretStr | None = None
+    finviz_email: SecretStr | None = None
+    finviz_password: SecretStr | None = None
     finviz_base_url: Origin | None = None
     finviz_config_file: Path = Path("finviz_config.json")
     finviz_user_agent: str | None = None
     list_max_age_sec: OptionalSeconds = None
 
     worker_concurrency: int = Field(16, ge=1, le=256)
+    retention_days: int = Field(400, ge=1, le=3_650)
     queue_max_size: int = Field(100_000, ge=1, le=10_000_000)
     buy_ttl_sec: float = Field(30, gt=0, le=86_400)
     sell_ttl_sec: float = Field(600, gt=0, le=86_400)
@@ -120,6 +124,10 @@ class Settings(BaseSettings):
     @property
     def shutdown_grace(self) -> timedelta:
         return timedelta(seconds=self.shutdown_grace_sec)
+
+    @property
+    def list_max_age(self) -> timedelta | None:
+        return timedelta(seconds=self.list_max_age_sec) if self.list_max_age_sec else None
 
     @property
     def rate_windows(self) -> tuple[Window, ...] | None:
@@ -187,14 +195,22 @@ def _bounds(constraint: object) -> list[str]:
 
 
 def _check_together(settings: Settings) -> None:
-    if settings.finviz_use_elite != (settings.finviz_auth_token is not None):
-        raise SettingsError(
-            "FINVIZ_USE_ELITE and FINVIZ_AUTH_TOKEN go together: Elite is read by its export token"
-        )
+    _check_elite(settings)
     if settings.allow_unauthenticated_ingress and not _is_loopback(settings.host):
         raise SettingsError(
             "ALLOW_UNAUTHENTICATED_INGRESS: true is accepted only with a loopback HOST "
             "(127.0.0.1, ::1, localhost)"
+        )
+
+
+def _check_elite(settings: Settings) -> None:
+    signs_in = settings.finviz_email is not None
+    if signs_in != (settings.finviz_password is not None):
+        raise SettingsError("FINVIZ_EMAIL and FINVIZ_PASSWORD go together")
+    if settings.finviz_use_elite != (signs_in or settings.finviz_auth_token is not None):
+        raise SettingsError(
+            "FINVIZ_USE_ELITE goes together with FINVIZ_AUTH_TOKEN, or else with FINVIZ_EMAIL and"
+            " FINVIZ_PASSWORD: Elite is read by its export token, or as who signed in"
         )
 
 

@@ -1,6 +1,5 @@
 """The composition root: the one place where the parts of the relay learn of each other."""
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,20 +10,13 @@ import httpx
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from config import Settings, SettingsError
-from database import destinations, screens
-from database.migrate import UnfitDatabaseError, migrate, require_durable
-from database.pool import Database, is_unavailable
-from database.screens import ScreenId
+from config import Settings
+from database.pool import Database
 from database.vault import Vault
 from domain.access import SessionPolicy
-from domain.address import DestinationUrlError, check_destination_url
-from domain.delivery import DestinationId
-from domain.destination import Destination, SigningKeys, default_windows, own_hosts
+from domain.destination import Destination, own_hosts
 from domain.gate import SellPolicy
-from domain.screen import EXAMPLE_URL, Screen, ScreenError, parse_screen_url
-from domain.signal import Side, uuid7
-from domain.signature import key_of
+from domain.signal import Side
 from engines.access.doorkeeper import Doorkeeper, grants_of
 from engines.clock import entropy, roll, utc_now
 from engines.destinations.client import DestinationClient, Limits
@@ -32,15 +24,20 @@ from engines.failpoints import Reach, passes
 from engines.metrics import Metrics
 from engines.relay.forwarder import Forwarder
 from engines.relay.gatekeeper import CurrentList, Gatekeeper
+from engines.relay.historian import Historian
 from engines.relay.intake import Intake
 from engines.relay.leasing import Leasing
 from engines.relay.settler import Settler
 from engines.relay.sweeper import Sweeper
 from engines.supervisor import running
-from engines.universe import config_file
+from engines.universe import calendar
 from engines.universe.finviz import USER_AGENT, FinvizSource
+from engines.universe.finviz_login import Login
+from engines.universe.fixed import FixedList, SourceByKind
 from engines.universe.keeper import Keeper
+from engines.universe.source import UniverseSource
 from engines.worker import Bell, Worker
+from furnishing import prepare, refuse_unfit
 from web.app import create_app
 from web.dependencies import Rules, State
 
@@ -85,24 +82,6 @@ def build(
     return create_app(lifespan, VERSION)
 
 
-def refuse_unfit(settings: Settings) -> None:
-    """Raise SettingsError for what only the domain can judge: addresses, keys, the first screen."""
-    for name, check in {
-        "ENCRYPTION_KEY": lambda: Vault.from_key(settings.encryption_key.get_secret_value()),
-        "DEST_WEBHOOK_SIGNING_SECRET": lambda: key_of(
-            settings.dest_webhook_signing_secret.get_secret_value()
-        ),
-        "DEST_WEBHOOK_URL": lambda: _first_destination(settings),
-        "FINVIZ_URL or FINVIZ_CONFIG_FILE": lambda: _first_screen(settings),
-    }.items():
-        try:
-            check()
-        except (ValueError, ScreenError, DestinationUrlError) as error:
-            raise SettingsError(
-                f"{name}: {error}".replace(f"{name}: {name}: ", f"{name}: ")
-            ) from None
-
-
 @dataclass(frozen=True, slots=True)
 class House:
     """What every engine may be handed: three pools that cannot starve one another, and the rest."""
@@ -136,78 +115,10 @@ async def _open(
     )
     starting = Database.connect(url, pool=1, patience=timedelta(minutes=5))
     try:
-        await _prepare(starting, house, check_durability=check_durability)
+        await prepare(starting, settings, house.vault, check_durability=check_durability)
     finally:
         await starting.close()
     return house
-
-
-async def _prepare(database: Database, house: House, *, check_durability: bool) -> None:
-    """Give a server that starts beside us, or goes away meanwhile, half a minute to be there.
-
-    Every part may be repeated. Raises UnfitDatabaseError.
-    """
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + PATIENCE.total_seconds()
-    while True:
-        try:
-            if check_durability:
-                await require_durable(database)
-            await migrate(database)
-            return await _furnish(database, house)
-        except Exception as error:
-            if not is_unavailable(error):
-                raise
-            if clock() > deadline:
-                raise UnfitDatabaseError(
-                    f"the database did not answer within {PATIENCE.seconds} s"
-                ) from None
-        log.warning("database.awaited")
-        await asyncio.sleep(1)
-
-
-async def _furnish(database: Database, house: House) -> None:
-    settings = house.settings
-    first = ScreenId(uuid7(utc_now(), entropy(10)))
-    destination = _first_destination(settings)
-    async with database.write() as connection:
-        await screens.create_first(
-            connection, first, "first screen", _first_screen(settings), actor=FROM_ENVIRONMENT
-        )
-        if destination and not await destinations.create_first(
-            connection, house.vault, destination, actor=FROM_ENVIRONMENT
-        ):
-            log.info("destination.in_database", extra={"setting": "DEST_WEBHOOK_URL"})
-
-
-def _first_screen(settings: Settings) -> Screen:
-    """FINVIZ_CONFIG_FILE where it is there, else FINVIZ_URL, TOP_N and FINVIZ_REFRESH_SEC."""
-    seconds = settings.finviz_refresh_sec or (15 if settings.finviz_use_elite else 180)
-    default = Screen(
-        url=parse_screen_url(settings.finviz_url or EXAMPLE_URL),
-        top_n=settings.top_n,
-        refresh=timedelta(seconds=seconds),
-    )
-    return config_file.read(settings.finviz_config_file, default)
-
-
-def _first_destination(settings: Settings) -> Destination | None:
-    if settings.dest_webhook_url is None:
-        return None
-    url = check_destination_url(
-        settings.dest_webhook_url.get_secret_value(),
-        private=settings.private_destinations,
-        own_hosts=own_hosts(settings.public_url),
-    )
-    windows = settings.rate_windows
-    return Destination(
-        id=DestinationId(uuid7(utc_now(), entropy(10))),
-        name="main",
-        url=url,
-        keys=SigningKeys(key_of(settings.dest_webhook_signing_secret.get_secret_value())),
-        windows=default_windows(url) if windows is None else windows,
-        version=1,
-    )
 
 
 async def _start(stack: AsyncExitStack, house: House, outside: Outside) -> State:
@@ -225,7 +136,8 @@ async def _start(stack: AsyncExitStack, house: House, outside: Outside) -> State
         reach=house.reach,
     )
     forwarder = _forwarder(house, outside, settler)
-    keeper = await _keeper(stack, house, outside)
+    source = await _source(stack, house, outside)
+    keeper = _keeper(house, source, bell)
     last = [bell.hung(Worker("settler", settler.step, utc_now))]
     first = [
         bell.hung(Worker("intake", intake.step, utc_now)),
@@ -233,13 +145,14 @@ async def _start(stack: AsyncExitStack, house: House, outside: Outside) -> State
         bell.hung(Worker("forwarder", forwarder.step, utc_now)),
         bell.hung(Worker("keeper", keeper.step, utc_now)),
         bell.hung(Worker("sweeper", sweeper.step, utc_now)),
+        bell.hung(Worker("historian", _historian(house).step, utc_now)),
     ]
     grace = settings.shutdown_grace
     stack.push_async_callback(settler.flush)
     await stack.enter_async_context(running(last, grace=grace))
     stack.push_async_callback(forwarder.drain, grace)
     await stack.enter_async_context(running(first, grace=grace))
-    return _state(house, intake, [*first, *last], sweeper, bell)
+    return _state(house, intake, [*first, *last], sweeper, bell, source)
 
 
 def _intake(house: House, bell: Bell) -> Intake:
@@ -253,25 +166,32 @@ def _intake(house: House, bell: Bell) -> Intake:
 
 
 def _gatekeepers(house: House, bell: Bell) -> list[Worker]:
-    """The first looks for work; whoever finds more than he can do wakes the next."""
+    """The first looks for work; whoever finds more than he can do wakes the next.
+
+    One more goes over the buys that wait.
+    """
     settings, current = house.settings, CurrentList()
 
-    def gatekeeper(number: int) -> Worker:
-        max_age = settings.list_max_age_sec
-        step = Gatekeeper(
+    def gatekeeper(number: int) -> Gatekeeper:
+        return Gatekeeper(
             database=house.engines,
             metrics=house.metrics,
             current=current,
             sell_policy=SellPolicy(settings.sell_policy),
-            list_max_age=timedelta(seconds=max_age) if max_age else None,
+            list_max_age=settings.list_max_age,
             wake_forwarder=bell.rings("forwarder"),
             wake_another=bell.rings("gatekeeper", number),
             poll=timedelta(seconds=1) if number == 1 else None,
             reach=house.reach,
-        ).step
-        return Worker(f"gatekeeper {number}", step, utc_now)
+        )
 
-    return [gatekeeper(number) for number in range(1, settings.worker_concurrency + 1)]
+    return [
+        Worker("reconsider", gatekeeper(0).reconsider, utc_now),
+        *(
+            Worker(f"gatekeeper {number}", gatekeeper(number).step, utc_now)
+            for number in range(1, settings.worker_concurrency + 1)
+        ),
+    ]
 
 
 def _forwarder(house: House, outside: Outside, settler: Settler) -> Forwarder:
@@ -304,30 +224,57 @@ def _forwarder(house: House, outside: Outside, settler: Settler) -> Forwarder:
     )
 
 
-async def _keeper(stack: AsyncExitStack, house: House, outside: Outside) -> Keeper:
+async def _source(stack: AsyncExitStack, house: House, outside: Outside) -> UniverseSource:
     settings = house.settings
     http = await stack.enter_async_context(
         httpx.AsyncClient(transport=outside.finviz, trust_env=False)
     )
-    token = settings.finviz_auth_token if settings.finviz_use_elite else None
-    source = FinvizSource(
+    token = settings.finviz_auth_token
+    finviz = FinvizSource(
         http=http,
         clock=utc_now,
         base_url=settings.finviz_base_url,
         token=token.get_secret_value() if token else None,
+        login=_login(settings),
         user_agent=settings.finviz_user_agent or USER_AGENT,
     )
+    return SourceByKind(finviz=finviz, fixed=FixedList())
+
+
+def _login(settings: Settings) -> Login | None:
+    if settings.finviz_email is None or settings.finviz_password is None:
+        return None
+    return Login(
+        settings.finviz_email.get_secret_value(), settings.finviz_password.get_secret_value()
+    )
+
+
+def _keeper(house: House, source: UniverseSource, bell: Bell) -> Keeper:
     return Keeper(
         database=house.engines,
         source=source,
         metrics=house.metrics,
         dice=roll,
+        clock=utc_now,
+        list_max_age=house.settings.list_max_age,
+        until_open=calendar.until_open,
+        wake_waiting=bell.rings("reconsider"),
         reach=house.reach,
     )
 
 
+def _historian(house: House) -> Historian:
+    keep = timedelta(days=house.settings.retention_days)
+    return Historian(database=house.engines, keep=keep, deleted=house.metrics.deleted)
+
+
 def _state(
-    house: House, intake: Intake, workers: list[Worker], sweeper: Sweeper, bell: Bell
+    house: House,
+    intake: Intake,
+    workers: list[Worker],
+    sweeper: Sweeper,
+    bell: Bell,
+    source: UniverseSource,
 ) -> State:
     settings = house.settings
     grants = grants_of(
@@ -349,6 +296,8 @@ def _state(
         workers=workers,
         backlog=lambda: sweeper.backlog,
         wake_keeper=bell.rings("keeper"),
+        source=source,
+        config_file=settings.finviz_config_file,
         rules=_rules(settings),
         reach=house.reach,
         clock=utc_now,
@@ -357,7 +306,6 @@ def _state(
 
 
 def _rules(settings: Settings) -> Rules:
-    max_age = settings.list_max_age_sec
     return Rules(
         version=VERSION,
         public_url=settings.public_url,
@@ -367,7 +315,8 @@ def _rules(settings: Settings) -> Rules:
             Side.SELL: timedelta(seconds=settings.sell_ttl_sec),
         },
         dedupe_window=timedelta(seconds=settings.dedupe_window_sec),
-        list_max_age=timedelta(seconds=max_age) if max_age else None,
+        list_max_age=settings.list_max_age,
+        sell_policy=SellPolicy(settings.sell_policy),
         elite=settings.finviz_use_elite,
         queue_max=settings.queue_max_size,
         private_destinations=settings.private_destinations,

@@ -1,14 +1,16 @@
-"""`python -m bench [accept] [leave]`: run the benchmarks, print ratios first."""
+"""`python -m bench [accept] [history] [leave] [lists]`: run the benchmarks, print ratios first."""
 
 import argparse
 import os
 import platform
 
-from bench import accept, leave
+from bench import accept, history, leave, lists
 
 BENCHMARKS = {
     "accept": ("Durable accept, 64 connections, against a bare ASGI application", accept.run),
+    "history": ("A day of lists: what it takes to keep, how fast it is read", history.run),
     "leave": ("Accepted to leaving for an idle destination", leave.run),
+    "lists": ("Reading a page of Finviz, and the event loop meanwhile", lists.run),
 }
 
 

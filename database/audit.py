@@ -6,13 +6,15 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import text
 
+from database import around as surroundings
 from database.pool import ReadConnection
 from domain.signal import SignalId
+from domain.why import Around
 
 Facts: TypeAlias = Mapping[str, Any]
 
 # An approved signal shows the least finished, then the worst of its deliveries' states.
-_SHOWN = """
+SHOWN = """
     CASE WHEN signals.status = 'approved' THEN coalesce((
         SELECT state FROM deliveries WHERE signal_id = signals.id
         ORDER BY array_position(
@@ -25,7 +27,8 @@ _SHOWN = """
 _COLUMNS = f"""
     id, seq, source, ticker, exchange, symbol, side, closes, partial,
     CAST(price AS text) AS price, price_text, sender_time, clock_skew, received_at, expires_at,
-    status, reason, judged_at, universe_version, rank, cutoff, list_age_ms, {_SHOWN} AS shown
+    status, reason, judged_at, universe_version, rank, cutoff, list_age_ms,
+    waits_since, waits_until, {SHOWN} AS shown
 """
 
 PAGE = text(f"""
@@ -94,12 +97,16 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """One signal with everything that ever happened to it, oldest first."""
+    """One signal with everything that ever happened to it, oldest first.
+
+    ``around`` is what its verdict was based on; None where no list had a part in it.
+    """
 
     signal: Facts
     events: Sequence[Facts]
     deliveries: Sequence[Facts]
     attempts: Sequence[Facts]
+    around: Around | None
 
 
 async def page(connection: ReadConnection, wanted: Filter) -> list[Facts]:
@@ -133,4 +140,10 @@ async def life(connection: ReadConnection, id: SignalId) -> Life | None:
         [dict(row) for row in (await connection.execute(query, {"id": id})).mappings()]
         for query in (EVENTS, DELIVERIES, ATTEMPTS)
     ]
-    return Life(signal=dict(signal), events=parts[0], deliveries=parts[1], attempts=parts[2])
+    return Life(
+        signal=dict(signal),
+        events=parts[0],
+        deliveries=parts[1],
+        attempts=parts[2],
+        around=await surroundings.of(connection, id),
+    )

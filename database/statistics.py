@@ -13,10 +13,14 @@ from domain.delivery import DestinationId
 from domain.rate import Window, parse_windows
 
 BACKLOG = text("""
-    SELECT (SELECT count(*) FROM signals WHERE status = 'received') AS undecided,
+    SELECT (SELECT count(*) FROM signals
+            WHERE status = 'received' AND waits_until IS NULL) AS undecided,
+           (SELECT count(*) FROM signals
+            WHERE status = 'received' AND waits_until IS NOT NULL) AS waiting,
            (SELECT count(*) FROM deliveries WHERE finished_at IS NULL) AS unfinished,
            (SELECT clock_timestamp() - received_at
-            FROM signals WHERE status = 'received' ORDER BY seq LIMIT 1) AS undecided_for,
+            FROM signals WHERE status = 'received' AND waits_until IS NULL
+            ORDER BY seq LIMIT 1) AS undecided_for,
            (SELECT clock_timestamp() - min(queued_at)
             FROM deliveries WHERE finished_at IS NULL) AS unfinished_for
 """)
@@ -56,9 +60,13 @@ DEAD = text("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """What waits, and for how long the oldest of it has waited."""
+    """What waits, and for how long the oldest of it has waited.
+
+    ``waiting`` are the buys that wait for their ticker to come into the list.
+    """
 
     undecided: int
+    waiting: int
     unfinished: int
     undecided_for: timedelta | None
     unfinished_for: timedelta | None
@@ -124,6 +132,7 @@ async def backlog(connection: ReadConnection) -> Backlog:
     row = (await connection.execute(BACKLOG)).one()
     return Backlog(
         undecided=row.undecided,
+        waiting=row.waiting,
         unfinished=row.unfinished,
         undecided_for=row.undecided_for,
         unfinished_for=row.unfinished_for,

@@ -1,15 +1,15 @@
-"""Universes: every list a screen answered, versioned; and how each look at Finviz went."""
+"""Universes: the list in force, and how the last look at Finviz went."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from sqlalchemy import Row as SqlRow
 from sqlalchemy import text
 
-from database.pool import Connection, ReadConnection
-from database.screens import Kept, ScreenId
-from domain.screen import Screen, ScreenUrl
+from database.pool import ReadConnection
+from database.screens import NAMES, screen_of
+from domain.screen import Screen
 from domain.ticker import Ticker
 from domain.universe import FetchOutcome, Universe
 
@@ -21,76 +21,44 @@ _IN_FORCE = """
     LEFT JOIN LATERAL (
         SELECT * FROM universes
         WHERE universes.screen_id = screens.id AND universes.url = screens.url
+          AND CAST(md5(universes.url) AS uuid) = CAST(md5(screens.url) AS uuid)
         ORDER BY universes.version DESC LIMIT 1
     ) AS universe ON true
     WHERE screens.active
 """
 
 MARK = text(f"""
-    SELECT screens.id, screens.version AS screen_version, universe.version, universe.confirmed_at
+    SELECT screens.id, screens.version AS screen_version, universe.version, universe.confirmed_at,
+           universe.fresh_since
     {_IN_FORCE}
 """)
+
+_TERMS = ", ".join(f"screens.{name}" for name in NAMES.split(", ") if name != "valid_until")
+LIST = """universe.version, universe.tickers AS ranked, universe.total, universe.fetched_at,
+           universe.confirmed_at, universe.kept, universe.fresh_since,
+           universe.valid_until AS ends_at"""
 
 # Screen and list in one statement: read apart, a change between them would pair the old screen
 # with the new list.
 CURRENT = text(f"""
-    SELECT screens.id, screens.version AS screen_version, screens.url, top_n, refresh_sec,
-           universe.version, universe.tickers, universe.total, universe.fetched_at,
-           universe.confirmed_at
+    SELECT screens.id, screens.version AS screen_version, screens.name, screens.updated_at,
+           {_TERMS}, screens.valid_until, {LIST}, clock_timestamp() AS now
     {_IN_FORCE}
 """)
 
 AGE = text(f"SELECT clock_timestamp() - universe.confirmed_at {_IN_FORCE}")
 
 LAST_FETCH = text("""
-    SELECT fetches.at, outcome, detail, next_at, fetches.version, clock_timestamp() AS now
-    FROM fetches JOIN screens ON screens.id = fetches.screen_id AND screens.active
-    ORDER BY fetches.id DESC LIMIT 1
-""")
-
-# A list equal to the last one is a touch, not a copy. A list fetched for an address that is no
-# longer the screen's is not kept.
-ADOPT = text("""
-    WITH asked AS (
-        SELECT id, url FROM screens WHERE id = :screen AND url = :url FOR SHARE
-    ), last AS (
-        SELECT version, tickers, total FROM universes
-        WHERE screen_id = :screen AND url = :url ORDER BY version DESC LIMIT 1
-    ), touched AS (
-        UPDATE universes SET confirmed_at = clock_timestamp(), total = :total
-        FROM last, asked
-        WHERE universes.version = last.version AND last.tickers = CAST(:tickers AS text[])
-        RETURNING universes.version
-    ), made AS (
-        INSERT INTO universes (screen_id, url, tickers, total, fetched_at, confirmed_at)
-        SELECT id, url, CAST(:tickers AS text[]), :total, clock_timestamp(), clock_timestamp()
-        FROM asked WHERE NOT EXISTS (SELECT FROM touched)
-        RETURNING version, total, cardinality(tickers) AS size
-    ), told AS (
-        INSERT INTO events (event, detail)
-        SELECT 'universe.adopted',
-               jsonb_build_object('screen_id', CAST(:screen AS uuid), 'version', version,
-                                  'tickers', size, 'total', total)
-        FROM made
-    )
-    SELECT version FROM made UNION ALL SELECT version FROM touched
-""")
-
-LOG = text("""
-    WITH before AS (
-        SELECT outcome FROM fetches WHERE screen_id = :screen ORDER BY id DESC LIMIT 1
-    ), logged AS (
-        INSERT INTO fetches (screen_id, at, outcome, detail, pages, duration_ms, total, tickers,
-                             version, next_at)
-        VALUES (:screen, clock_timestamp(), :outcome, :detail, :pages, :duration_ms, :total,
-                :tickers, :version, clock_timestamp() + CAST(:wait AS interval))
-        RETURNING outcome, detail
-    )
-    INSERT INTO events (event, detail)
-    SELECT 'list.' || logged.outcome,
-           jsonb_build_object('was', before.outcome, 'detail', logged.detail)
-    FROM logged LEFT JOIN before ON true
-    WHERE logged.outcome IS DISTINCT FROM before.outcome
+    SELECT last.at, last.outcome, detail, watches.due_at AS next_at, last.version, premium,
+           outcome_since, asked_until, pending_total, pending_at, pending_reason,
+           CASE WHEN watches.screen_version = screens.version THEN pending END AS pending,
+           paused_at, paused_by, paused_reason, clock_timestamp() AS now
+    FROM lookout CROSS JOIN screens
+    JOIN watches ON watches.screen_id = screens.id
+    CROSS JOIN LATERAL (
+        SELECT * FROM fetches WHERE fetches.screen_id = screens.id ORDER BY id DESC LIMIT 1
+    ) AS last
+    WHERE screens.active
 """)
 
 
@@ -102,38 +70,58 @@ class Mark:
     confirmed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Current:
-    """The active screen and the list in force (None: there is none for its present address)."""
+    """The active screen and the list in force (None: there is none for its present address).
+
+    ``since`` is when the screen last changed, ``now`` the database's clock when this was read.
+    """
 
     key: Key
+    name: str
     screen: Screen
     universe: Universe | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastFetch:
-    """How the last look at Finviz went; ``now`` is the database's clock when this was read."""
-
-    at: datetime
-    outcome: FetchOutcome
-    detail: str
-    next_at: datetime
+    since: datetime
     now: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fetch:
-    """One look at Finviz, for the log."""
+class Pending:
+    """A suspect list that waits for a second one like it, or for an operator's word."""
 
+    tickers: tuple[Ticker, ...]
+    total: int
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Nobody asks Finviz until an operator resumes."""
+
+    at: datetime
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastFetch:
+    """How the last look at Finviz went; ``now`` is the database's clock when this was read.
+
+    ``since`` is when looks began to end like this one; ``asked_until`` is how long Finviz asked us
+    to stay away; ``premium`` whether it says that the account is Elite (None: it did not say).
+    """
+
+    at: datetime
     outcome: FetchOutcome
+    since: datetime
     detail: str
-    pages: int
-    duration: timedelta
-    total: int | None
-    tickers: int
-    version: int | None
-    wait: timedelta
+    next_at: datetime
+    now: datetime
+    premium: bool | None = None
+    asked_until: datetime | None = None
+    pending: Pending | None = None
+    pause: Pause | None = None
 
 
 class NoScreenError(RuntimeError):
@@ -145,7 +133,7 @@ async def mark(connection: ReadConnection) -> Mark:
     row = (await connection.execute(MARK)).one_or_none()
     if row is None:
         raise NoScreenError
-    return Mark((row.id, row.screen_version, row.version), row.confirmed_at)
+    return Mark(_key(row), row.confirmed_at)
 
 
 async def current(connection: ReadConnection) -> Current:
@@ -153,19 +141,34 @@ async def current(connection: ReadConnection) -> Current:
     row = (await connection.execute(CURRENT)).one_or_none()
     if row is None:
         raise NoScreenError
-    universe = None
-    if row.version is not None:
-        universe = Universe(
-            version=row.version,
-            tickers=tuple(row.tickers),
-            total=row.total,
-            fetched_at=row.fetched_at,
-            confirmed_at=row.confirmed_at,
-        )
-    screen = Screen(
-        url=ScreenUrl(row.url), top_n=row.top_n, refresh=timedelta(seconds=row.refresh_sec)
+    return Current(
+        key=_key(row),
+        name=row.name,
+        screen=screen_of(row),
+        universe=universe_of(row),
+        since=row.updated_at,
+        now=row.now,
     )
-    return Current((row.id, row.screen_version, row.version), screen, universe)
+
+
+def _key(row: SqlRow[Any]) -> Key:
+    return (row.id, row.screen_version, row.version, row.fresh_since)
+
+
+def universe_of(row: SqlRow[Any]) -> Universe | None:
+    """The list in a row that has `LIST`; None when there is none."""
+    if row.version is None:
+        return None
+    return Universe(
+        version=row.version,
+        tickers=tuple(row.ranked),
+        total=row.total,
+        fetched_at=row.fetched_at,
+        confirmed_at=row.confirmed_at,
+        kept=frozenset(row.kept),
+        fresh_since=row.fresh_since,
+        valid_until=row.ends_at,
+    )
 
 
 async def age(connection: ReadConnection) -> timedelta | None:
@@ -180,36 +183,23 @@ async def last_fetch(connection: ReadConnection) -> LastFetch | None:
     return LastFetch(
         at=row.at,
         outcome=FetchOutcome(row.outcome),
+        since=row.outcome_since or row.at,
         detail=row.detail,
         next_at=row.next_at,
         now=row.now,
+        premium=row.premium,
+        asked_until=row.asked_until,
+        pending=_pending(row),
+        pause=row.paused_at and Pause(at=row.paused_at, by=row.paused_by, reason=row.paused_reason),
     )
 
 
-async def adopt(
-    connection: Connection, kept: Kept, tickers: Sequence[Ticker], total: int
-) -> int | None:
-    """Make this the list in force and return its version; None when the screen has moved on."""
-    result = await connection.execute(
-        ADOPT,
-        {"screen": kept.id, "url": kept.screen.url, "tickers": list(tickers), "total": total},
-    )
-    return result.scalar_one_or_none()
-
-
-async def log(connection: Connection, screen: ScreenId, fetch: Fetch) -> None:
-    """Keep how a look went, and tell the audit trail when its outcome changed."""
-    await connection.execute(
-        LOG,
-        {
-            "screen": screen,
-            "outcome": fetch.outcome,
-            "detail": fetch.detail[:500],
-            "pages": fetch.pages,
-            "duration_ms": int(fetch.duration.total_seconds() * 1000),
-            "total": fetch.total,
-            "tickers": fetch.tickers,
-            "version": fetch.version,
-            "wait": fetch.wait,
-        },
+def _pending(row: SqlRow[Any]) -> Pending | None:
+    if row.pending is None or row.pending_at is None:
+        return None
+    return Pending(
+        tickers=tuple(row.pending),
+        total=row.pending_total,
+        at=row.pending_at,
+        reason=row.pending_reason,
     )

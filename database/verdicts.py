@@ -3,40 +3,86 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 
 from database import endings
 from database.pool import Connection, ReadConnection
 from domain.gate import Judged
 from domain.position import Position, PositionId, PositionState
-from domain.signal import Side, Signal, SignalId, SignalStatus
+from domain.signal import Side, Signal, SignalId, SignalStatus, Wait
 from domain.ticker import Ticker
+
+_COLUMNS = """id, seq, ticker, side, closes, partial, price, received_at, expires_at,
+               waits_since, waits_until"""
 
 # Whoever holds the earliest undecided signal of a ticker holds the ticker: nobody can judge a
 # later one meanwhile. A head that was decided after our snapshot fails the recheck and is left.
-CLAIM = text("""
+# Buys that wait (hold-and-see) are not in the way of those behind them.
+CLAIM = text(f"""
     WITH heads AS MATERIALIZED (
         SELECT ticker, seq FROM signals AS head
-        WHERE status = 'received'
+        WHERE status = 'received' AND waits_until IS NULL
           AND NOT EXISTS (
               SELECT FROM signals AS earlier
-              WHERE earlier.status = 'received' AND earlier.ticker = head.ticker
-                AND earlier.seq < head.seq)
+              WHERE earlier.status = 'received' AND earlier.waits_until IS NULL
+                AND earlier.ticker = head.ticker AND earlier.seq < head.seq)
         ORDER BY seq
         LIMIT :limit
         FOR UPDATE SKIP LOCKED
     )
-    SELECT waiting.*, clock_timestamp() AS now
+    SELECT waiting.*, clock_timestamp() AS now, EXISTS (
+        SELECT FROM signals WHERE status = 'received' AND waits_until IS NOT NULL) AS some_wait
     FROM heads CROSS JOIN LATERAL (
-        SELECT id, seq, ticker, side, closes, partial, price, received_at, expires_at
-        FROM signals
-        WHERE status = 'received' AND signals.ticker = heads.ticker AND signals.seq >= heads.seq
+        SELECT {_COLUMNS} FROM signals
+        WHERE status = 'received' AND waits_until IS NULL
+          AND signals.ticker = heads.ticker AND signals.seq >= heads.seq
         ORDER BY seq
         LIMIT :limit
     ) AS waiting
     ORDER BY waiting.seq
     LIMIT :limit
+""")
+
+# Those that wait are judged again with what came behind them. Nobody holds them for long, and
+# whoever does may approve one: its position is read after this.
+JOIN_WAITING = text(f"""
+    SELECT {_COLUMNS}, clock_timestamp() AS now FROM signals
+    WHERE status = 'received' AND waits_until IS NOT NULL
+      AND ticker = ANY(CAST(:tickers AS text[]))
+    ORDER BY seq
+    FOR UPDATE
+""")
+
+# Of those with something behind them the claim above takes care.
+CLAIM_WAITING = text(f"""
+    SELECT {_COLUMNS}, clock_timestamp() AS now FROM signals AS held
+    WHERE status = 'received' AND waits_until IS NOT NULL
+      AND (waits_until <= clock_timestamp() OR ticker = ANY(CAST(:members AS text[])))
+      AND NOT EXISTS (
+          SELECT FROM signals AS later
+          WHERE later.status = 'received' AND later.waits_until IS NULL
+            AND later.ticker = held.ticker)
+    ORDER BY seq
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+""")
+
+WAIT = text("""
+    WITH held AS (
+        UPDATE signals SET waits_since = wait.since, waits_until = wait.until
+        FROM unnest(
+            CAST(:ids AS uuid[]), CAST(:since AS timestamptz[]), CAST(:until AS timestamptz[]),
+            CAST(:versions AS bigint[]), CAST(:ranks AS integer[]), CAST(:cutoffs AS integer[])
+        ) AS wait (id, since, until, version, rank, cutoff)
+        WHERE signals.id = wait.id AND status = 'received' AND waits_until IS NULL
+        RETURNING signals.id, signals.seq, wait.until, wait.version, wait.rank, wait.cutoff
+    )
+    INSERT INTO events (event, signal_id, detail)
+    SELECT 'signal.waiting', id, jsonb_strip_nulls(jsonb_build_object(
+        'until', until, 'universe_version', version, 'rank', rank, 'cutoff', cutoff))
+    FROM held ORDER BY seq
 """)
 
 HELD = text("""
@@ -179,27 +225,45 @@ class NoDestinationError(Exception):
 async def claim(connection: Connection, *, limit: int) -> Claimed | None:
     """Take at most ``limit`` undecided signals until this transaction ends.
 
-    Of every ticker taken they are its earliest ones.
+    Of every ticker taken they are its earliest ones; those of it that wait come with them.
     """
     rows = (await connection.execute(CLAIM, {"limit": limit})).all()
+    if rows and rows[0].some_wait:
+        tickers = list({row.ticker for row in rows})
+        joined = (await connection.execute(JOIN_WAITING, {"tickers": tickers})).all()
+        rows = sorted([*joined, *rows], key=lambda row: row.seq)
+    return await _claimed(connection, rows)
+
+
+async def claim_waiting(
+    connection: Connection, members: Collection[Ticker], *, limit: int
+) -> Claimed | None:
+    """Take buys that wait for one of these tickers, or whose wait is over."""
+    values = {"members": list(members), "limit": limit}
+    return await _claimed(connection, (await connection.execute(CLAIM_WAITING, values)).all())
+
+
+async def _claimed(connection: Connection, rows: Sequence[Row[Any]]) -> Claimed | None:
     if not rows:
         return None
-    signals = [
-        Signal(
-            id=SignalId(row.id),
-            seq=row.seq,
-            ticker=Ticker(row.ticker),
-            side=Side(row.side),
-            closes=row.closes,
-            partial=row.partial,
-            price=row.price,
-            received_at=row.received_at,
-            expires_at=row.expires_at,
-        )
-        for row in rows
-    ]
+    signals = [_signal(row) for row in rows]
     held = await _positions(connection, {s.ticker for s in signals})
     return Claimed(signals, held, max(row.now for row in rows))
+
+
+def _signal(row: Row[Any]) -> Signal:
+    return Signal(
+        id=SignalId(row.id),
+        seq=row.seq,
+        ticker=Ticker(row.ticker),
+        side=Side(row.side),
+        closes=row.closes,
+        partial=row.partial,
+        price=row.price,
+        received_at=row.received_at,
+        expires_at=row.expires_at,
+        wait=None if row.waits_until is None else Wait(row.waits_since, row.waits_until),
+    )
 
 
 async def _positions(connection: ReadConnection, tickers: Collection[Ticker]) -> list[Position]:
@@ -219,10 +283,15 @@ async def _positions(connection: ReadConnection, tickers: Collection[Ticker]) ->
 async def record(connection: Connection, judged: Judged) -> int:
     """Write verdicts, the deliveries and positions they make, and their events, as one fact.
 
-    Return how many signals were decided; a signal already decided is left as it is. Buys that an
-    approved exit overtakes before they left are superseded. Raises NoDestinationError when the last
-    destination was taken out of use since they were judged: they are to be judged again.
+    Who begins to wait is written with them. Return how many signals were decided; one already
+    decided is left as it is. Buys that an approved exit overtakes before they left are superseded.
+    Raises NoDestinationError when the last destination was taken out of use since they were judged:
+    they are to be judged again.
     """
+    if judged.waiting:
+        await connection.execute(WAIT, _wait_arrays(judged))
+    if not judged.verdicts:
+        return 0
     result = await connection.execute(
         RECORD, _verdict_arrays(judged) | _position_arrays(judged.positions)
     )
@@ -250,6 +319,18 @@ def _verdict_arrays(judged: Judged) -> dict[str, Sequence[object]]:
         "cutoffs": [v.cutoff for v in verdicts],
         "ages": [_milliseconds(v.list_age) for v in verdicts],
         "held": [v.position_id for v in verdicts],
+    }
+
+
+def _wait_arrays(judged: Judged) -> dict[str, Sequence[object]]:
+    waits = [verdict.wait for _, verdict in judged.waiting if verdict.wait]
+    return {
+        "ids": [signal.id for signal, _ in judged.waiting],
+        "since": [wait.since for wait in waits],
+        "until": [wait.until for wait in waits],
+        "versions": [verdict.universe_version for _, verdict in judged.waiting],
+        "ranks": [verdict.rank for _, verdict in judged.waiting],
+        "cutoffs": [verdict.cutoff for _, verdict in judged.waiting],
     }
 
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import random  # noqa: TID251  made-up markets are drawn from a seed, so that they can be repeated
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from html import escape
 from types import MappingProxyType
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
+
+from demo.asgi import body_of
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -106,7 +108,8 @@ def _moved(listing: Listing, by: Decimal) -> Listing:
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
-<head><title>Stock Screener - Overview made up</title></head>
+<head><title>Stock Screener - Overview made up</title>
+<script>FinvizSettings = {{ hasUserPremium: {premium}, name: "" }};</script></head>
 <body>
 <table class="navbar"><tr><td>
 <a href="/{quote}?t=TRAP" class="tab-link">a preset of somebody</a></td></tr></table>
@@ -143,15 +146,24 @@ TE -->
 
 
 def render_page(
-    listings: Sequence[Listing], *, start: int = 1, step: int = 20, logos: bool = True
+    listings: Sequence[Listing],
+    *,
+    start: int = 1,
+    step: int = 20,
+    logos: bool = True,
+    premium: bool = False,
 ) -> str:
-    """The page of ``listings`` that begins at row ``start``; without logos in the older layout."""
+    """The page of ``listings`` that begins at row ``start``; without logos in the older layout.
+
+    ``premium``: for an Elite account.
+    """
     if not listings:
         return EMPTY_PAGE
     total = len(listings)
     shown = listings[start - 1 : start - 1 + step]
     quote = "stock" if logos else "quote"
     return PAGE.format(
+        premium=str(premium).lower(),
         quote=quote,
         count=f"#{min(start, total)} / {total} Total",
         options=_options(total, start, step),
@@ -225,22 +237,48 @@ FAULTS: Mapping[str, Reply] = MappingProxyType(
 MADE_FAULTS = frozenset({"cut_off", "half_the_rows", "past_end"})
 """Mistakes that are made from the market's own page."""
 
+SESSION = ".ASPXAUTH"
+SIGNING_IN = "/login_submit.ashx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Who may sign in, and what Finviz says of his account."""
+
+    email: str
+    password: str
+    elite: bool = True
+
 
 class MadeUpFinviz:
     """An ASGI application answering `/screener`, `/screener.ashx` and `/export.ashx`.
 
     ``market`` is what it lists, best first; it may be replaced at any time, also by ``before``,
     which is called with every request before it is answered. ``arrivals`` are all requests so far.
-    An export needs ``token``.
+    An export needs ``token``. Who is signed in to ``account`` is in ``sessions``; ``walled``: it
+    shows its pages to nobody else. A filter that is not in ``filters`` is ignored without a word:
+    the answer is then ``everything``.
     """
 
     def __init__(
-        self, market: Sequence[Listing], *, step: int = 20, logos: bool = True, token: str = ""
+        self,
+        market: Sequence[Listing],
+        *,
+        step: int = 20,
+        logos: bool = True,
+        token: str = "",
+        account: Account | None = None,
     ) -> None:
         self.market = list(market)
         self.step = step
         self.logos = logos
         self.token = token
+        self.account = account
+        self.sign_in_at = SIGNING_IN
+        self.walled = False
+        self.sessions: set[str] = set()
+        self.filters: Collection[str] | None = None
+        self.everything: Sequence[Listing] = ()
         self.before: Callable[[Arrival], None] = lambda _: None
         self.arrivals: list[Arrival] = []
         self._fault: str | Reply | None = None
@@ -258,30 +296,51 @@ class MadeUpFinviz:
         if scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "http":
-            await self._answer(scope, send)
+            await self._answer(scope, receive, send)
 
-    async def _answer(self, scope: Scope, send: Send) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, query = scope["path"], scope["query_string"].decode("latin-1")
+        posted = (await body_of(receive)).decode("latin-1")
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         arrival = Arrival(asyncio.get_running_loop().time(), path, query, headers)
         self.arrivals.append(arrival)
         self.before(arrival)
-        reply = self.reply(path, {name: values[0] for name, values in parse_qs(query).items()})
+        asked = {name: values[0] for name, values in parse_qs(posted or query).items()}
+        reply = self.reply(path, asked)
         head = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in reply.headers.items()]
         await send({"type": "http.response.start", "status": reply.status, "headers": head})
         await send({"type": "http.response.body", "body": reply.body})
 
     def reply(self, path: str, asked: Mapping[str, str]) -> Reply:
-        """What is answered to a request, faults included."""
+        """What is answered to the last request, faults included."""
         if isinstance(self._fault, Reply):
             return self._fault
         if path == "/export.ashx":
             return self._exported(asked.get("auth", ""))
+        if path == self.sign_in_at and self.account:
+            return self._signed_in(self.account, asked)
         if path not in {"/screener", "/screener.ashx"}:
             return Reply(404, b"no such page")
-        return Reply(200, self._page(int(asked.get("r", "1"))).encode())
+        known = self._is_signed_in()
+        if self.walled and not known:
+            return FAULTS["login"]
+        premium = known and self.account is not None and self.account.elite
+        return Reply(200, self._page(asked, premium=premium).encode())
+
+    def _is_signed_in(self) -> bool:
+        sent = self.arrivals[-1].headers.get("cookie", "").split("; ") if self.arrivals else []
+        return any(f"{SESSION}={session}" in sent for session in self.sessions)
+
+    def _signed_in(self, account: Account, form: Mapping[str, str]) -> Reply:
+        given = (form.get("email"), form.get("password"), form.get("remember"))
+        if given != (account.email, account.password, "true"):
+            return Reply(302, b"", {"location": "/login.ashx?error=1"})
+        session = f"made-up-session-{len(self.arrivals)}"
+        self.sessions.add(session)
+        cookie = f"{SESSION}={session}; path=/; HttpOnly"
+        return Reply(302, b"", {"location": "/", "set-cookie": cookie})
 
     def _exported(self, auth: str) -> Reply:
         if not self.token or auth != self.token:
@@ -290,12 +349,22 @@ class MadeUpFinviz:
         whole = len(export) if self._fault != "cut_off" else -9
         return Reply(200, export[:whole].encode(), {"content-type": "text/csv"})
 
-    def _page(self, start: int) -> str:
-        first = len(self.market) + 1 if self._fault == "past_end" else start
-        page = render_page(self.market, start=first, step=self.step, logos=self.logos)
+    def _page(self, asked: Mapping[str, str], *, premium: bool) -> str:
+        market = self.market if self._knows(asked.get("f", "")) else self.everything
+        past_end, start = self._fault == "past_end", int(asked.get("r", "1"))
+        page = render_page(
+            market,
+            start=len(market) + 1 if past_end else start,
+            step=self.step,
+            logos=self.logos,
+            premium=premium,
+        )
         if self._fault == "cut_off":
             return page[: page.index("<!-- TS")]
         return _half(page) if self._fault == "half_the_rows" else page
+
+    def _knows(self, filters: str) -> bool:
+        return self.filters is None or set(filter(None, filters.split(","))) <= set(self.filters)
 
 
 def _half(page: str) -> str:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from domain.position import Position, PositionId, PositionState
-from domain.signal import Side, Signal, SignalStatus
+from domain.signal import Side, Signal, SignalStatus, Wait
 from domain.ticker import Ticker
 from domain.universe import Trust, Universe, trust
 
@@ -43,10 +43,16 @@ class SellPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatePolicy:
-    """What an operator decides. ``list_max_age`` bounds how old the list may be for a buy."""
+    """What an operator decides. ``list_max_age`` bounds how old the list may be for a buy.
+
+    A ticker that is in the list stays in until its rank is beyond ``top_n`` plus ``margin``; a buy
+    of one that is not waits up to ``wait`` for it to come in.
+    """
 
     top_n: int
     list_max_age: timedelta
+    margin: int = 0
+    wait: timedelta = timedelta(0)
     sell_policy: SellPolicy = SellPolicy.WITH_POSITION
     has_destination: bool = True
 
@@ -60,9 +66,10 @@ def list_max_age(refresh: timedelta, setting: timedelta | None) -> timedelta:
 class Verdict:
     """The decision, with everything that explains it later.
 
-    ``rank`` is the ticker's place in ``universe_version`` (None: not in it), ``cutoff`` the top N
-    in force, ``list_age`` the time since that list was last confirmed. ``position_id`` is the
-    position that an approved signal opens, adds to, or takes from.
+    ``rank`` is the ticker's place in ``universe_version`` (None: not in it), ``cutoff`` the last
+    rank that was in, ``list_age`` the time since that list was last confirmed. ``position_id`` is
+    the position that an approved signal opens, adds to, or takes from. RECEIVED stands for no
+    verdict yet: the signal waits as ``wait`` says.
     """
 
     status: SignalStatus
@@ -72,14 +79,19 @@ class Verdict:
     cutoff: int | None = None
     list_age: timedelta | None = None
     position_id: PositionId | None = None
+    wait: Wait | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Verdicts in the order of the signals, and every position they made or changed."""
+    """Verdicts in the order of the signals, and every position they made or changed.
+
+    ``waiting`` are the signals that begin to wait; one that goes on waiting is in neither.
+    """
 
     verdicts: tuple[tuple[Signal, Verdict], ...]
     positions: tuple[Position, ...]
+    waiting: tuple[tuple[Signal, Verdict], ...] = ()
 
 
 @dataclass(slots=True)
@@ -116,15 +128,27 @@ def judge_in_order(
     policy: GatePolicy,
     now: datetime,
 ) -> Judged:
-    """Judge signals one after another, each seeing the positions its predecessors left."""
+    """Judge signals one after another, each seeing the positions its predecessors left.
+
+    A buy with a sell of its ticker behind it does not wait any more: what came since decides.
+    """
+    batch = list(signals)
     book = Book.of(positions)
+    last_sell = {signal.ticker: signal.seq for signal in batch if signal.side is Side.SELL}
     verdicts: list[tuple[Signal, Verdict]] = []
-    for signal in signals:
+    for signal in batch:
         verdict = judge(signal, universe=universe, book=book, policy=policy, now=now)
+        overtaken = last_sell.get(signal.ticker, signal.seq) > signal.seq
+        if signal.side is Side.BUY:
+            verdict = hold_and_see(signal, verdict, universe, policy, now, overtaken=overtaken)
         if verdict.status is SignalStatus.APPROVED:
             verdict = replace(verdict, position_id=_apply(signal, book))
         verdicts.append((signal, verdict))
-    return Judged(tuple(verdicts), tuple(p for ps in book.changed.values() for p in ps))
+    return Judged(
+        verdicts=tuple(one for one in verdicts if one[1].status is not SignalStatus.RECEIVED),
+        positions=tuple(p for ps in book.changed.values() for p in ps),
+        waiting=tuple(one for one in verdicts if one[1].wait and not one[0].wait),
+    )
 
 
 def judge(
@@ -180,6 +204,46 @@ def _against_sell(
             assert_never(unreachable)
 
 
+def hold_and_see(
+    signal: Signal,
+    verdict: Verdict,
+    universe: Universe | None,
+    policy: GatePolicy,
+    now: datetime,
+    *,
+    overtaken: bool,
+) -> Verdict:
+    """What becomes of the verdict on a buy that may wait, or has waited, for its ticker.
+
+    It is approved once if the ticker came into a list that stayed fresh all the while: a list that
+    is back after an outage tells of no entering. ``overtaken``: a sell of the ticker came since.
+    """
+    if signal.wait is None:
+        if verdict.reason is not Reason.NOT_IN_LIST or overtaken or not policy.wait:
+            return verdict
+        wait = Wait(now, min(now + policy.wait, signal.expires_at))
+        return replace(verdict, status=SignalStatus.RECEIVED, reason=None, wait=wait)
+    if overtaken or now >= signal.expires_at:
+        return _waited_in_vain(verdict)
+    if verdict.status is SignalStatus.APPROVED and _entered(signal.wait, universe):
+        return verdict
+    if now >= signal.wait.until:
+        return _waited_in_vain(verdict)
+    return replace(verdict, status=SignalStatus.RECEIVED, reason=None, wait=signal.wait)
+
+
+def _entered(wait: Wait, universe: Universe | None) -> bool:
+    if universe is None or universe.fresh_since is None:
+        return False
+    return universe.fresh_since <= wait.since and universe.fetched_at <= wait.until
+
+
+def _waited_in_vain(verdict: Verdict) -> Verdict:
+    unsaid = {None, Reason.EXPIRED}
+    reason = Reason.NOT_IN_LIST if verdict.reason in unsaid else verdict.reason
+    return replace(verdict, status=SignalStatus.EXPIRED, reason=reason)
+
+
 def _exits(signal: Signal, book: Book) -> bool:
     """Whether it sells what we bought: then it goes where that is, also to one out of use."""
     live = book.live(signal.ticker)
@@ -188,7 +252,11 @@ def _exits(signal: Signal, book: Book) -> bool:
 
 def _in_list(ticker: Ticker, universe: Universe | None, policy: GatePolicy) -> bool:
     rank = universe.rank(ticker) if universe else None
-    return rank is not None and rank <= policy.top_n
+    return rank is not None and rank <= _cutoff(ticker, universe, policy)
+
+
+def _cutoff(ticker: Ticker, universe: Universe | None, policy: GatePolicy) -> int:
+    return universe.cutoff(ticker, policy.top_n, policy.margin) if universe else policy.top_n
 
 
 def _explained(
@@ -207,7 +275,7 @@ def _explained(
         reason=reason,
         universe_version=universe.version if universe else None,
         rank=universe.rank(signal.ticker) if universe else None,
-        cutoff=policy.top_n,
+        cutoff=_cutoff(signal.ticker, universe, policy),
         list_age=now - universe.confirmed_at if universe else None,
     )
 

@@ -1,12 +1,18 @@
 """A screen: what we ask Finviz, how many of its rows count, and how often we look."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import NewType
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from domain.ticker import Ticker, normalise
+
 ScreenUrl = NewType("ScreenUrl", str)
+NO_URL = ScreenUrl("")
+"""That of a fixed list, which asks nobody."""
 
 HOSTS = frozenset({"finviz.com", "www.finviz.com", "elite.finviz.com"})
 PATHS = frozenset({"/screener", "/screener.ashx"})
@@ -17,8 +23,10 @@ NOT_KEPT = frozenset({"r", "ar", "auth"})
 TOP_N_MAX = 1_000
 REFRESH_MIN = timedelta(seconds=1)
 REFRESH_MAX = timedelta(days=1)
+WAIT_MAX = timedelta(hours=1)
 URL_MAX = 2_000
 WHOLE_MARKET = 8_000
+UNFILTERED = 10_000
 """Finviz lists 10,188 rows without a filter in 2025 and 11,532 in 2026."""
 
 EXAMPLE_URL = ScreenUrl(
@@ -27,8 +35,15 @@ EXAMPLE_URL = ScreenUrl(
 """Today's gainers above 5 dollars with a usual volume above 500,000, best first."""
 
 
+class ScreenKind(StrEnum):
+    """Where the list of a screen comes from."""
+
+    FINVIZ = "finviz"
+    FIXED = "fixed"
+
+
 class ScreenError(ValueError):
-    """A screen that cannot be. ``field`` is url, top_n or refresh; ``problem`` is for people."""
+    """A screen that cannot be. ``field`` names what is wrong; ``problem`` is for people."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} {problem}")
@@ -38,20 +53,67 @@ class ScreenError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
-    """Raises ScreenError when ``top_n`` or ``refresh`` is out of bounds.
+    """What may be bought: the top N of a list. Raises ScreenError for what is out of bounds.
 
-    ``url`` comes from ``parse_screen_url``; ``refresh`` is the time between two looks.
+    ``url`` comes from ``parse_screen_url``, ``tickers`` from ``parse_tickers``; ``refresh`` is the
+    time between two looks. A ticker that is in stays in until its rank is beyond ``top_n`` plus
+    ``margin``; a buy of one that is not waits up to ``wait`` for it to come in. A fixed list is
+    typed by the operator and counts until ``valid_until``. ``whole_market``: no filter is meant.
     """
 
-    url: ScreenUrl
+    kind: ScreenKind = ScreenKind.FINVIZ
+    url: ScreenUrl = NO_URL
     top_n: int
     refresh: timedelta
+    margin: int = 0
+    wait: timedelta = timedelta(0)
+    tickers: tuple[Ticker, ...] = ()
+    valid_until: datetime | None = None
+    whole_market: bool = False
+    slow_when_closed: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.top_n <= TOP_N_MAX:
             raise ScreenError("top_n", f"must be a whole number from 1 to {TOP_N_MAX}")
         if not REFRESH_MIN <= self.refresh <= REFRESH_MAX:
             raise ScreenError("refresh", "must be from 1 second to 86400 seconds (a day)")
+        if not 0 <= self.margin <= TOP_N_MAX - self.top_n:
+            raise ScreenError("margin", f"must be 0 or more, and with top_n at most {TOP_N_MAX}")
+        if not timedelta(0) <= self.wait <= WAIT_MAX:
+            raise ScreenError("wait", "must be from 0 (off) to 3600 seconds")
+        self._check_kind()
+
+    def _check_kind(self) -> None:
+        fixed = self.kind is ScreenKind.FIXED
+        if fixed == bool(self.url):
+            problem = "is asked of nobody: a fixed list has none" if fixed else "is missing"
+            raise ScreenError("url", problem)
+        if fixed != bool(self.tickers):
+            problem = "are missing: a fixed list needs them" if fixed else "are for a fixed list"
+            raise ScreenError("tickers", problem)
+        if fixed != (self.valid_until is not None):
+            problem = "is missing: a fixed list must end" if fixed else "is for a fixed list"
+            raise ScreenError("valid_until", problem)
+
+    @property
+    def depth(self) -> int:
+        """How many ranks must be read."""
+        return self.top_n + self.margin
+
+
+def parse_tickers(given: str | Sequence[str]) -> tuple[Ticker, ...]:
+    """The tickers of a fixed list, best first: as a text, whatever parts them. Raises ScreenError.
+
+    One that stands twice counts at its first place.
+    """
+    names = re.split(r"[\s,;]+", given) if isinstance(given, str) else given
+    try:
+        tickers = tuple(dict.fromkeys(normalise(name) for name in names if name.strip()))
+    except ValueError as error:
+        raise ScreenError("tickers", f"cannot be read: {error}") from None
+    if not 1 <= len(tickers) <= TOP_N_MAX:
+        raise ScreenError("tickers", f"must be 1 to {TOP_N_MAX}")
+    return tickers
 
 
 def parse_screen_url(text: str) -> ScreenUrl:
@@ -116,14 +178,25 @@ def _at(base: str, path: str, query: str) -> str:
 
 def warnings(screen: Screen, *, elite: bool, total: int | None = None) -> list[str]:
     """What is allowed but probably not meant, in words; ``total`` is what the last look counted."""
+    if screen.kind is ScreenKind.FIXED:
+        return []
     asked = _asked(screen.url)
     found = [
         _too_often(screen.refresh, elite=elite),
         _without_order(asked.get("o", "")),
-        _without_filter(asked, total),
+        None if screen.whole_market else _without_filter(asked, total),
         _without_columns(asked),
     ]
     return [words for words in found if words]
+
+
+def looks_unfiltered(screen: Screen, total: int) -> bool:
+    """Whether a screen that names a filter was answered with what can only be the whole market.
+
+    Finviz ignores a filter it does not know without saying so.
+    """
+    named = _asked(screen.url).keys() & {"f", "s", "t"}
+    return bool(named) and not screen.whole_market and total >= UNFILTERED
 
 
 def _asked(url: ScreenUrl) -> dict[str, str]:

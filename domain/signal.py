@@ -29,13 +29,22 @@ class SignalStatus(StrEnum):
     APPROVED = "approved"
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Hold-and-see: the time in which a buy may wait for its ticker to come into the list."""
+
+    since: datetime
+    until: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
     """What the gate and the forwarder know of a signal.
 
     ``closes`` is what the sender said: True ends a position, False opens or adds to one, None when
     the message does not say. ``partial`` marks an exit that leaves part of the position open.
-    ``expires_at`` is the end of its life on the database's clock.
+    ``expires_at`` is the end of its life on the database's clock; ``wait`` is there while it waits
+    for its ticker to come into the list.
     """
 
     id: SignalId
@@ -47,6 +56,7 @@ class Signal:
     price: Decimal | None
     received_at: datetime
     expires_at: datetime
+    wait: Wait | None = None
 
 
 def uuid7(now: datetime, entropy: bytes) -> UUID:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -40,11 +41,23 @@ class FetchOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of a list; price and volume only where the other side tells them."""
+
+    rank: int
+    ticker: Ticker
+    price: Decimal | None = None
+    volume: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Universe:
     """What a screen answered, replaced whole and never edited. Raises ValueError on a repeat.
 
-    The rank of a ticker is its place in ``tickers``, from 1. ``total`` is how many rows the screen
-    had in all. ``fetched_at`` is when this version came, ``confirmed_at`` when it was last seen.
+    The rank of a ticker is its place in ``tickers``, from 1. ``kept`` are those that are in though
+    their rank is beyond the top N. ``total`` is how many rows the screen had in all. ``fetched_at``
+    is when this version came, ``confirmed_at`` when it was last seen; ``fresh_since`` is the time
+    from which the list was never too old; from ``valid_until`` on it does not count.
     """
 
     version: int
@@ -52,6 +65,9 @@ class Universe:
     total: int
     fetched_at: datetime
     confirmed_at: datetime
+    kept: frozenset[Ticker] = frozenset()
+    fresh_since: datetime | None = None
+    valid_until: datetime | None = None
     _ranks: dict[Ticker, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -63,13 +79,38 @@ class Universe:
     def rank(self, ticker: Ticker) -> int | None:
         return self._ranks.get(ticker)
 
+    def cutoff(self, ticker: Ticker, top_n: int, margin: int) -> int:
+        """The last rank at which this ticker is in: one that was in may fall by ``margin``."""
+        return top_n + margin if ticker in self.kept else top_n
+
+    def members(self, top_n: int, margin: int) -> list[Ticker]:
+        """Every ticker that is in, best first."""
+        return [
+            ticker
+            for rank, ticker in enumerate(self.tickers[: top_n + margin], start=1)
+            if rank <= self.cutoff(ticker, top_n, margin)
+        ]
+
 
 def trust(universe: Universe | None, now: datetime, max_age: timedelta) -> Trust:
-    """A list is fresh for ``max_age`` after it was last confirmed, on one and the same clock."""
+    """A list is fresh for ``max_age`` after it was last confirmed, on one and the same clock.
+
+    A fixed list is fresh until its end, and no longer.
+    """
     if universe is None:
         return Trust.UNKNOWN
+    if universe.valid_until is not None and now >= universe.valid_until:
+        return Trust.STALE
     age = now - universe.confirmed_at
     return Trust.FRESH if -CLOCKS_APART <= age <= max_age else Trust.STALE
+
+
+def trusted_since(universe: Universe, now: datetime, max_age: timedelta) -> datetime:
+    """Since when the list has the trust it has now."""
+    if trust(universe, now, max_age) is Trust.FRESH:
+        return universe.fresh_since or universe.fetched_at
+    too_old = universe.confirmed_at + max_age
+    return min(too_old, universe.valid_until) if universe.valid_until else too_old
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +129,34 @@ def turnover(before: Sequence[Ticker], after: Sequence[Ticker]) -> Turnover:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Succession:
+    """What a new list means for the one before: who is kept beyond the top N, who came and left."""
+
+    kept: frozenset[Ticker]
+    changes: Turnover
+
+
+def succession(
+    members: Sequence[Ticker] | None,
+    tickers: Sequence[Ticker],
+    *,
+    top_n: int,
+    margin: int,
+    fresh: bool,
+) -> Succession:
+    """The step from a list with these ``members`` (None: there was none) to these ``tickers``.
+
+    The first list of a screen is a beginning: nobody entered. One that comes back after it was too
+    old (not ``fresh``) is compared with the last one known, but keeps nobody beyond the top N.
+    """
+    were = frozenset(members or ())
+    beyond = tickers[top_n : top_n + margin]
+    kept = frozenset(ticker for ticker in beyond if fresh and ticker in were)
+    now = [*tickers[:top_n], *(ticker for ticker in beyond if ticker in kept)]
+    return Succession(kept=kept, changes=turnover(now if members is None else members, now))
+
+
 @dataclass(frozen=True, slots=True)
 class Adopt:
     """The answer becomes the list, or confirms the one there is."""
@@ -95,24 +164,40 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """The answer waits for a second one that agrees with it; ``reason`` is for people."""
+    """The answer waits for a second one that agrees with it, or for the operator's word.
+
+    ``reason`` is for people; ``lasting``: seeing it again makes it no better.
+    """
 
     reason: str
+    lasting: bool = False
 
 
 Weighed: TypeAlias = Adopt | Suspect
 
 
 def weigh(
-    current: Sequence[Ticker] | None, answer: Sequence[Ticker], pending: Sequence[Ticker] | None
+    current: Sequence[Ticker] | None,
+    answer: Sequence[Ticker],
+    pending: Sequence[Ticker] | None,
+    *,
+    refused: Sequence[Ticker] | None = None,
+    unfiltered: bool = False,
 ) -> Weighed:
     """May this complete answer replace the list? A surprising one needs to be seen twice.
 
     ``current`` is the list in force (None: there never was one), ``pending`` the suspect answer
-    before this one (None: there was none). Neither order nor growth is a surprise.
+    before this one (None: there was none), ``refused`` one that an operator refused. Neither order
+    nor growth is a surprise. ``unfiltered``: it looks like the whole market, which was not asked.
     """
+    if unfiltered:
+        return Suspect("Finviz answered with the whole market: it ignored a filter", lasting=True)
     reason = _surprise(current, answer)
-    if reason is None or (pending is not None and agree(pending, answer)):
+    if reason is None:
+        return Adopt()
+    if refused is not None and agree(refused, answer):
+        return Suspect(f"refused by an operator: {reason}", lasting=True)
+    if pending is not None and agree(pending, answer):
         return Adopt()
     return Suspect(reason)
 

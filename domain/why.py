@@ -1,4 +1,7 @@
-"""Why: a decision in words, from what was stored with it."""
+"""Why: a decision in words, from what was stored with it and what the lists did around it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 REASONS = {
     "expired": "It was too old: its time to live had passed.",
@@ -20,7 +23,45 @@ REASONS = {
 }
 
 
-def explain(
+LIST_REASONS = frozenset({"not_in_list", "list_stale"})
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """Hold-and-see: a buy waited ``since`` then, ``until`` when at most; ``ended``: its verdict."""
+
+    since: datetime
+    until: datetime
+    ended: datetime | None
+
+    @property
+    def overtaken(self) -> bool:
+        """Only a sell of the ticker ends a wait early without an approval."""
+        return self.ended is not None and self.ended < self.until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """The list a signal was judged by, and what became of its ticker within an hour around it.
+
+    ``kept``: it was in though beyond the top N. For one that was not in: when it ``entered`` next,
+    how long after the verdict, and for how long (None: it did not leave); how long before the
+    verdict it had ``left``.
+    """
+
+    version: int
+    screen: str
+    total: int
+    top_n: int
+    margin: int
+    kept: bool
+    entered_at: datetime | None = None
+    entered_after: timedelta | None = None
+    entered_for: timedelta | None = None
+    left_before: timedelta | None = None
+
+
+def explain(  # noqa: PLR0913  what is stored with a decision
     *,
     status: str,
     reason: str | None,
@@ -28,31 +69,91 @@ def explain(
     cutoff: int | None,
     age_ms: int | None,
     side: str | None = None,
+    ticker: str | None = None,
+    waited: Waited | None = None,
+    around: Around | None = None,
 ) -> str:
     """A sentence or two a trader understands."""
     match status:
         case "received":
-            return "Waiting for its verdict."
+            return _waiting(ticker, waited)
         case "invalid":
             return f"It could not be read as a signal ({reason})."
         case "approved" if side == "sell":
             return "Approved: an exit needs no place in the list."
         case "approved":
-            return " ".join(filter(None, ("Approved.", _place(rank, cutoff), _age(age_ms))))
+            return _joined("Approved.", _came(waited), _place(rank, cutoff, around), _age(age_ms))
         case _:
-            words = REASONS.get(reason or "", f"Rejected: {reason}.")
-            grounds = (_place(rank, cutoff), _age(age_ms)) if reason in LIST_REASONS else ()
-            return " ".join(filter(None, (words, *grounds)))
+            words = _in_vain(waited, reason) or REASONS.get(reason or "", f"Rejected: {reason}.")
+            if reason not in LIST_REASONS:
+                return words
+            return _joined(words, _place(rank, cutoff, around), _left(around), _age(age_ms))
 
 
-LIST_REASONS = frozenset({"not_in_list", "list_stale"})
+def _waiting(ticker: str | None, waited: Waited | None) -> str:
+    if waited is None:
+        return "Waiting for its verdict."
+    until = waited.until.astimezone(UTC)
+    return f"Waiting until {until:%H:%M:%S} UTC for {ticker} to come into the list."
 
 
-def _place(rank: int | None, cutoff: int | None) -> str:
+def _joined(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))
+
+
+def _came(waited: Waited | None) -> str:
+    if waited is None or waited.ended is None:
+        return ""
+    return f"It waited {_span(waited.ended - waited.since)} until its ticker came into the list."
+
+
+def _in_vain(waited: Waited | None, reason: str | None) -> str:
+    """What is said of a wait that brought nothing; nothing of one there was not."""
+    if waited is None or waited.ended is None:
+        return ""
+    span = _span(min(waited.ended, waited.until) - waited.since)
+    if waited.overtaken:
+        return f"It waited {span} for its ticker to come into the list; then a sell came."
+    if reason == "not_in_list":
+        return f"It waited {span}, and its ticker did not come into the list."
+    return _joined(f"It waited {span}.", REASONS.get(reason or "", f"Expired: {reason}."))
+
+
+def _place(rank: int | None, cutoff: int | None, around: Around | None) -> str:
     if cutoff is None:
         return ""
-    return f"Rank {rank} of {cutoff}." if rank else f"Not ranked; the top {cutoff} count."
+    if rank and rank <= cutoff and around and around.kept:
+        return (
+            f"Rank {rank}: beyond the top {around.top_n}, but it was in the list and stays in until"
+            f" rank {cutoff}."
+        )
+    place = f"Rank {rank} of {cutoff}" if rank else f"Not ranked; the top {cutoff} count"
+    entered = _entered(around)
+    if not entered:
+        return f"{place}."
+    return f"{place}; {entered}." if rank else f"{place}. It {entered}."
+
+
+def _entered(around: Around | None) -> str:
+    if around is None or around.entered_after is None:
+        return ""
+    later = f"entered {_span(around.entered_after)} later"
+    if around.entered_for is None:
+        return f"{later} and stayed"
+    return f"{later} for {_span(around.entered_for)}"
+
+
+def _left(around: Around | None) -> str:
+    if around is None or around.left_before is None:
+        return ""
+    return f"It had left {_span(around.left_before)} before."
 
 
 def _age(age_ms: int | None) -> str:
     return "" if age_ms is None else f"The list was {age_ms / 1000:.0f} s old."
+
+
+def _span(span: timedelta) -> str:
+    """How long: seconds up to two minutes, then minutes."""
+    seconds = max(0.0, span.total_seconds())
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

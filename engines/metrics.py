@@ -1,6 +1,6 @@
 """Metrics: counters and gauges the engines keep, rendered as Prometheus text."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, generate_latest
 
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -44,18 +44,35 @@ class Metrics:
         self.deliveries = Counter(
             "relay_deliveries_ended", "Deliveries ended, by state", ["state"], registry=registry
         )
-        self.fetches = Counter(
-            "relay_list_fetches", "Fetches of the list, by outcome", ["outcome"], registry=registry
-        )
         self.undecided = Gauge(
             "relay_signals_undecided", "Signals waiting for a verdict", registry=registry
         )
         self.undelivered = Gauge(
             "relay_deliveries_unfinished", "Deliveries queued, sending or held", registry=registry
         )
+        self._add_lists(registry)
+
+    def _add_lists(self, registry: CollectorRegistry) -> None:
+        self.fetches = Counter(
+            "relay_list_fetches", "Fetches of the list, by outcome", ["outcome"], registry=registry
+        )
         self.list_age = Gauge(
             "relay_list_age_seconds",
             "Age of the current list; -1 when there is none",
+            registry=registry,
+        )
+
+        self.list_trust = Enum(
+            "relay_list_trust",
+            "How far buys may rely on the list",
+            states=["unknown", "stale", "fresh"],
+            registry=registry,
+        )
+
+        self.deleted = Counter(
+            "relay_history_deleted",
+            "Lists and looks deleted by age, by table",
+            ["table"],
             registry=registry,
         )
 

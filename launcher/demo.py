@@ -28,6 +28,7 @@ SETTINGS: dict[str, object] = {
     "finviz_base_url": "http://finviz.example",
     "finviz_config_file": FOLDER / "finviz_config.json",
     "finviz_refresh_sec": 10,
+    "finviz_slow_when_closed": False,
     "finviz_use_elite": False,
     "public_url": None,
 }

@@ -1,5 +1,6 @@
 """uvicorn as we need it: its signals end in an orderly return, its failures in one line."""
 
+import gc
 import logging
 import os
 import re
@@ -70,6 +71,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: going over all of it would stop everything for 0.1 s
         if self.started and not self.should_exit:
             self._on_ready()
 

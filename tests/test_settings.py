@@ -7,7 +7,7 @@ import pytest
 
 from config import Settings, SettingsError, load
 from domain.rate import Window
-from main import refuse_unfit
+from furnishing import refuse_unfit
 from tests.conftest import KEY
 
 GOOD: dict[str, object] = {

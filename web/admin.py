@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from database import audit, statistics
 from database.audit import Filter, Life
 from database.statistics import Count
 from domain.signal import SignalId
+from domain.why import Around
 from web.dependencies import Parts, State, session_of
 from web.errors import ProblemError
 from web.health import SICK_AFTER
-from web.lists import look, trust_of
-from web.signals import body_shown
+from web.lists import look, trust_of, trust_since
+from web.signals import body_shown, said
 from web.views import (
     OverviewView,
     SignalView,
@@ -94,7 +95,9 @@ async def _overview(request: Request, parts: State) -> OverviewView:
         found = await statistics.snapshot(connection)
         rows = await audit.page(connection, Filter(limit=30))
         attention = await audit.attention(connection)
-    listed = list_view(current, last, trust_of(current, last, rules))
+    listed = list_view(
+        current, last, trust_of(current, rules), trust_since(current, rules), elite=rules.elite
+    )
     sentence, tone = summary(listed, found)
     now = parts["clock"]()
     return OverviewView(
@@ -143,15 +146,30 @@ def _signal(life: Life, parts: State) -> SignalView:
         "List age": _age(row["list_age_ms"]),
         "Expires": row["expires_at"],
         "Reason": row["reason"],
+        **_around(life.around),
     }
     return SignalView(
-        row=signal_row(row, now),
+        row=replace(signal_row(row, now), why=said(row, life.around)),
         facts={name: _plain(value) for name, value in facts.items() if value is not None},
         steps=_steps(life, parts),
         attempts=[_attempt(attempt) for attempt in life.attempts],
         body=body_shown(row, parts["vault"]),
         version=parts["rules"].version,
     )
+
+
+def _around(around: Around | None) -> dict[str, object]:
+    """The list it was judged by, and what its ticker did around then."""
+    if around is None:
+        return {}
+    return {
+        "Screen": around.screen,
+        "Rows of the screen": around.total,
+        "Margin": around.margin or None,
+        "Came into the list": around.entered_at,
+        "Stayed for": around.entered_for and duration(around.entered_for),
+        "Had left": around.left_before and f"{duration(around.left_before)} before",
+    }
 
 
 def _age(age_ms: int | None) -> str | None:

@@ -10,12 +10,30 @@ from starlette.responses import RedirectResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from web import admin, deliveries, destinations, errors, health, lists, login, signals
+from web import (
+    admin,
+    deliveries,
+    destinations,
+    errors,
+    health,
+    lists,
+    login,
+    lookout,
+    screen_files,
+    screens,
+    signals,
+    universes,
+    whatif,
+)
 from web.dependencies import Reader, State
 from web.security import SecurityHeaders
 from web.webhook import Webhook
 
 STATIC = Path(__file__).parents[1] / "static"
+PAGES = (
+    *(health, lists, universes, screen_files, screens, lookout, whatif),
+    *(signals, destinations, deliveries, admin, login),
+)
 MOST_BYTES = 65_536
 """Of any request body; nobody's is held in memory beyond it, with or without a token."""
 
@@ -34,7 +52,7 @@ def create_app(
         max_body_size=MOST_BYTES,
     )
     errors.install(app)
-    for module in (health, lists, signals, destinations, deliveries, admin, login):
+    for module in PAGES:
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
@@ -12,12 +13,14 @@ from database.pool import Database
 from database.vault import Vault
 from domain.access import Scope
 from domain.address import Network
+from domain.gate import SellPolicy
 from domain.signal import Side
 from engines.access.doorkeeper import Doorkeeper
 from engines.clock import Clock, Entropy
 from engines.failpoints import Reach
 from engines.metrics import Metrics
 from engines.relay.intake import Intake
+from engines.universe.source import UniverseSource
 from engines.worker import Worker
 from web.errors import ProblemError
 
@@ -35,6 +38,7 @@ class Rules:
     lifetimes: Mapping[Side, timedelta]
     dedupe_window: timedelta
     list_max_age: timedelta | None
+    sell_policy: SellPolicy
     elite: bool
     queue_max: int
     private_destinations: Sequence[Network] = ()
@@ -52,6 +56,8 @@ class State(TypedDict):
     workers: Sequence[Worker]
     backlog: Callable[[], int]
     wake_keeper: Callable[[], None]
+    source: UniverseSource
+    config_file: Path
     rules: Rules
     reach: Reach
     clock: Clock

@@ -13,7 +13,15 @@ from database.statistics import Backlog, Standing
 from domain.universe import Trust
 from engines.worker import Worker
 from web.dependencies import Parts, Reader, State
-from web.lists import age_of, fetch_shown, look, trust_of
+from web.lists import (
+    age_of,
+    fetch_shown,
+    look,
+    pause_shown,
+    pending_shown,
+    trust_of,
+    trust_since,
+)
 
 router = APIRouter(tags=["health"])
 
@@ -57,8 +65,8 @@ async def _list(parts: State, database: str) -> str:
     if database != "ok":
         return str(Trust.UNKNOWN)
     async with parts["pages"].read() as connection:
-        current, last = await look(connection)
-    return str(trust_of(current, last, parts["rules"]))
+        current, _ = await look(connection)
+    return str(trust_of(current, parts["rules"]))
 
 
 @router.get("/status")
@@ -67,13 +75,16 @@ async def status(parts: Parts, _actor: Reader) -> dict[str, Any]:
     async with parts["pages"].read() as connection:
         current, last = await look(connection)
         found = await statistics.snapshot(connection)
-    age = age_of(current, last)
+    age = age_of(current)
     return {
         "version": parts["rules"].version,
         "list": {
-            "trust": trust_of(current, last, parts["rules"]),
+            "trust": trust_of(current, parts["rules"]),
+            "since": trust_since(current, parts["rules"]),
             "age_sec": age and round(age.total_seconds(), 3),
             "last_fetch": fetch_shown(last),
+            "paused": pause_shown(last),
+            "pending": pending_shown(last),
         },
         "backlog": _plain(found.backlog),
         "last_24h": found.recent,

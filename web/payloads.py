@@ -48,7 +48,8 @@ class ScreenIn(BaseModel):
     def applied_to(self, screen: Screen) -> Screen:
         """The screen with these changes. Raises ProblemError naming the field that is wrong."""
         try:
-            return Screen(
+            return replace(
+                screen,
                 url=parse_screen_url(self.url) if self.url is not None else screen.url,
                 top_n=screen.top_n if self.top_n is None else self.top_n,
                 refresh=screen.refresh

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from database.vault import SealError, Vault
 from domain.body import masked
 from domain.signal import Side, SignalId, SignalStatus
 from domain.ticker import Ticker, normalise
-from domain.why import explain
+from domain.why import Around, Waited, explain
 from web.dependencies import Parts, Reader
 from web.errors import ProblemError
 
@@ -41,9 +42,14 @@ def before(given: str | None) -> int | None:
 
 
 def named(ticker: str | None) -> Ticker | None:
+    """The ticker of a filter, where there is one. Raises ProblemError 400."""
+    return normalised(ticker) if ticker else None
+
+
+def normalised(ticker: str) -> Ticker:
     """A ticker in the one spelling it is stored in. Raises ProblemError 400."""
     try:
-        return normalise(ticker) if ticker else None
+        return normalise(ticker)
     except ValueError as error:
         raise ProblemError(400, "invalid_field", f"ticker: {error}", field="ticker") from None
 
@@ -61,15 +67,47 @@ def shown(row: Facts) -> dict[str, Any]:
             "cutoff": row["cutoff"],
             "list_age_ms": row["list_age_ms"],
         },
-        "why": explain(
-            status=row["status"],
-            reason=row["reason"],
-            rank=row["rank"],
-            cutoff=row["cutoff"],
-            age_ms=row["list_age_ms"],
-            side=row["side"],
-        ),
+        "why": said(row),
     }
+
+
+def said(row: Facts, around: Around | None = None) -> str:
+    """The decision in words; with what the lists did ``around`` it, where that was looked up."""
+    waited = row["waits_since"] and Waited(row["waits_since"], row["waits_until"], row["judged_at"])
+    return explain(
+        status=row["status"],
+        reason=row["reason"],
+        rank=row["rank"],
+        cutoff=row["cutoff"],
+        age_ms=row["list_age_ms"],
+        side=row["side"],
+        ticker=row["ticker"],
+        waited=waited,
+        around=around,
+    )
+
+
+def around_shown(signal: Facts, around: Around | None) -> dict[str, Any] | None:
+    """What the verdict was based on, and what became of the ticker; times in seconds."""
+    return around and {
+        "version": around.version,
+        "rank": signal["rank"],
+        "cutoff": signal["cutoff"],
+        "top_n": around.top_n,
+        "margin": around.margin,
+        "kept": around.kept,
+        "list_age_sec": signal["list_age_ms"] / 1000,
+        "screen": around.screen,
+        "list_total": around.total,
+        "entered_at": around.entered_at,
+        "entered_after_sec": _seconds(around.entered_after),
+        "entered_for_sec": _seconds(around.entered_for),
+        "left_before_sec": _seconds(around.left_before),
+    }
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else round(span.total_seconds(), 3)
 
 
 def body_shown(signal: Facts, vault: Vault) -> str:
@@ -87,7 +125,10 @@ def life_shown(life: Life, vault: Vault) -> dict[str, Any]:
     for attempt in life.attempts:
         plain = {key: value for key, value in attempt.items() if key != "delivery_id"}
         attempts.setdefault(attempt["delivery_id"], []).append(plain)
-    return shown(life.signal) | {
+    signal, around = shown(life.signal), life.around
+    return signal | {
+        "verdict": signal["verdict"] | {"around": around_shown(life.signal, around)},
+        "why": said(life.signal, around),
         "body": body_shown(life.signal, vault),
         "events": life.events,
         "deliveries": [

@@ -10,8 +10,8 @@ from database.universes import Current, LastFetch
 from domain.breaker import BreakerState
 from domain.destination import Mode
 from domain.gate import Reason
-from domain.universe import Trust
-from domain.why import explain
+from domain.universe import FetchOutcome, Trust
+from web.signals import said
 
 NOTHING = "\N{EN DASH}"
 """Stands where there is nothing to show."""
@@ -51,15 +51,30 @@ class RankedTicker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListView:
+    """The list: ``trusted_for`` and ``outcome_for`` tell how long it has been so.
+
+    ``pending`` is why another list waits for a second look, ``quotes`` what Finviz says of the
+    account, ``paused`` who stopped the looks and why.
+    """
+
+    screen: str
     trust: str
+    trusted_for: str
     age: str
     outcome: str
+    outcome_for: str
     detail: str
     next_try: str
+    pending: str | None
+    paused: str | None
+    quotes: str
     version: int | None
     total: int | None
     top_n: int
+    margin: int
+    wait: str
     url: str
+    ends: Moment | None
     tickers: Sequence[RankedTicker]
 
 
@@ -137,23 +152,70 @@ def moment(at: datetime, now: datetime) -> Moment:
     return Moment(at, f"{duration(now - at)} ago")
 
 
-def list_view(current: Current, last: LastFetch | None, trust: Trust) -> ListView:
-    universe = current.universe
+def list_view(
+    current: Current, last: LastFetch | None, trust: Trust, since: datetime, *, elite: bool
+) -> ListView:
+    universe, screen, now = current.universe, current.screen, current.now
     return ListView(
+        screen=current.name,
         trust=trust,
-        age=duration(last.now - universe.confirmed_at) if universe and last else NOTHING,
+        trusted_for=duration(now - since),
+        age=duration(now - universe.confirmed_at) if universe else NOTHING,
         outcome=last.outcome if last else "not fetched yet",
+        outcome_for=duration(last.now - last.since) if last else NOTHING,
         detail=last.detail if last else "",
-        next_try=duration(last.next_at - last.now) if last else NOTHING,
+        next_try=_next_try(last),
+        pending=_pending(last),
+        paused=_paused(last),
+        quotes=_quotes(last, elite=elite),
         version=universe.version if universe else None,
         total=universe.total if universe else None,
-        top_n=current.screen.top_n,
-        url=current.screen.url,
+        top_n=screen.top_n,
+        margin=screen.margin,
+        wait=duration(screen.wait) if screen.wait else "off",
+        url=screen.url,
+        ends=Moment(screen.valid_until, iso(screen.valid_until)) if screen.valid_until else None,
         tickers=[
-            RankedTicker(rank=rank, ticker=ticker, counts=rank <= current.screen.top_n)
-            for rank, ticker in enumerate(universe.tickers if universe else (), start=1)
-        ],
+            RankedTicker(
+                rank=rank,
+                ticker=ticker,
+                counts=rank <= universe.cutoff(ticker, screen.top_n, screen.margin),
+            )
+            for rank, ticker in enumerate(universe.tickers, start=1)
+        ]
+        if universe
+        else [],
     )
+
+
+def _next_try(last: LastFetch | None) -> str:
+    if last is None or last.pause:
+        return NOTHING
+    return duration(last.next_at - last.now)
+
+
+def _pending(last: LastFetch | None) -> str | None:
+    if last is None or last.pending is None:
+        return None
+    pending = last.pending
+    shown = ", ".join(pending.tickers[:15]) or "no ticker at all"
+    return f"{pending.reason} (seen for {duration(last.now - pending.at)}): {shown}"
+
+
+def _paused(last: LastFetch | None) -> str | None:
+    if last is None or last.pause is None:
+        return None
+    pause = last.pause
+    return f"{pause.by}, {duration(last.now - pause.at)} ago: {pause.reason}"
+
+
+def _quotes(last: LastFetch | None, *, elite: bool) -> str:
+    """What Finviz says of the account, next to what the settings say."""
+    if last is None or last.premium is None:
+        return "not told by Finviz"
+    if last.premium:
+        return "real-time: Elite"
+    return "delayed: this account is not Elite" if elite else "delayed: free pages"
 
 
 def signal_row(row: Facts, now: datetime) -> SignalRow:
@@ -164,14 +226,7 @@ def signal_row(row: Facts, now: datetime) -> SignalRow:
         side=row["side"] or NOTHING,
         price=row["price_text"] or NOTHING,
         state=row["shown"],
-        why=explain(
-            status=row["status"],
-            reason=row["reason"],
-            rank=row["rank"],
-            cutoff=row["cutoff"],
-            age_ms=row["list_age_ms"],
-            side=row["side"],
-        ),
+        why=said(row),
     )
 
 
@@ -258,9 +313,26 @@ def _about_destination(one: Standing) -> list[str]:
 
 
 def _about_list(view: ListView) -> list[str]:
-    if view.trust == Trust.FRESH:
-        return []
-    return [f"The last look at Finviz: {view.outcome}. {view.detail} Next try in {view.next_try}."]
+    words: list[str] = []
+    if view.paused:
+        words.append(
+            f"Finviz is not asked: paused by {view.paused}. POST /api/lookout/resume goes on."
+        )
+    if view.ends and view.trust != Trust.FRESH:
+        words.append(f"The fixed list ended at {view.ends.words}: give it a new end, or another.")
+    elif view.outcome not in {FetchOutcome.OK, FetchOutcome.EMPTY}:
+        words.append(
+            f"Finviz, for {view.outcome_for}: {view.outcome}. {view.detail} Next try in"
+            f" {view.next_try}; until then the last good list counts, as long as it is fresh."
+        )
+    if view.pending:
+        words.append(
+            f"A list waits to be believed: {view.pending}. It is taken when a second look agrees,"
+            " or by POST /api/universe/accept; POST /api/universe/refuse keeps it away."
+        )
+    if view.quotes == "delayed: this account is not Elite":
+        words.append("FINVIZ_USE_ELITE is set, but Finviz says this account is not Elite.")
+    return words
 
 
 def _about_exits(found: Snapshot) -> list[str]:

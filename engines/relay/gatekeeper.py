@@ -7,10 +7,15 @@ from datetime import timedelta
 from database import destinations, universes, verdicts
 from database.pool import Connection, Database
 from database.universes import Current
+from database.verdicts import Claimed
 from domain.gate import GatePolicy, Judged, SellPolicy, judge_in_order, list_max_age
+from domain.ticker import Ticker
 from engines.failpoints import Point, Reach, passes
 from engines.metrics import Metrics
 from engines.worker import AGAIN
+
+RECONSIDER = timedelta(seconds=1)
+"""How often it is seen whether a buy that waits has its ticker in the list, or waited enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +55,24 @@ class Gatekeeper:
         claimed = await verdicts.claim(connection, limit=self.batch)
         if claimed is None:
             return None
+        return await self._judge(connection, claimed, await self.current.look(connection))
+
+    async def reconsider(self) -> timedelta | None:
+        """Decide a batch of the buys that wait (hold-and-see); the step of a worker of its own."""
+        async with self.database.write() as connection:
+            current = await self.current.look(connection)
+            members = _members(current)
+            claimed = await verdicts.claim_waiting(connection, members, limit=self.batch)
+            judged = claimed and await self._judge(connection, claimed, current)
+        if judged is None:
+            return RECONSIDER
+        self._count(judged)
+        if judged.verdicts:
+            self.wake_forwarder()
+        return AGAIN if len(judged.verdicts) >= self.batch else RECONSIDER
+
+    async def _judge(self, connection: Connection, claimed: Claimed, current: Current) -> Judged:
         self.reach(Point.GATEKEEPER_CLAIMED)
-        current = await self.current.look(connection)
         judged = judge_in_order(
             claimed.signals,
             universe=current.universe,
@@ -65,6 +86,8 @@ class Gatekeeper:
     async def _policy(self, connection: Connection, current: Current) -> GatePolicy:
         return GatePolicy(
             top_n=current.screen.top_n,
+            margin=current.screen.margin,
+            wait=current.screen.wait,
             list_max_age=list_max_age(current.screen.refresh, self.list_max_age),
             sell_policy=self.sell_policy,
             has_destination=await destinations.any_enabled(connection),
@@ -73,6 +96,11 @@ class Gatekeeper:
     def _count(self, judged: Judged) -> None:
         for _, verdict in judged.verdicts:
             self.metrics.verdicts.labels(verdict.status, verdict.reason or "").inc()
+
+
+def _members(current: Current) -> list[Ticker]:
+    screen, universe = current.screen, current.universe
+    return universe.members(screen.top_n, screen.margin) if universe else []
 
 
 class CurrentList:

@@ -5,23 +5,28 @@ import io
 from collections.abc import Sequence
 
 from domain.ticker import Ticker
-from domain.universe import FetchOutcome
+from domain.universe import FetchOutcome, Row
 from engines.universe.finviz_page import (
     LOGIN_FORM,
     BrokenError,
     Headers,
     Page,
-    Row,
     finviz_ticker,
+    price,
     refusal,
+    volume,
 )
+
+NAMES = ("Ticker", "Price", "Volume")
+WITNESS = "the export's rows"
 
 
 def read_export(body: bytes | str, status: int = 200, headers: Headers | None = None) -> Page:
     """Read an answer to a request for an export. Never raises, whatever the bytes.
 
     Columns are found by their header. The header alone means that nothing matches; a repeated
-    ticker counts once and a row without one not at all. ``total`` is the number of tickers.
+    ticker counts once and a row without one not at all. ``total`` is the number of tickers. An
+    export that can be read is proof of an Elite account.
     """
     text = body.decode("utf-8", errors="replace") if isinstance(body, bytes) else body
     text = text.removeprefix("\ufeff")
@@ -52,14 +57,25 @@ def _read(text: str) -> Page:
         why = "no column named Ticker: the screen's view must have one (c= with 1)"
         return Page(kind=FetchOutcome.WRONG_PAGE, why=why)
     _check_whole(text, columns, lines)
-    tickers = _tickers([line[columns.index("Ticker")] for line in lines])
     if not lines:
-        why = "nothing matches the screen"
-        return Page(kind=FetchOutcome.EMPTY, why=why, total=0, complete=True)
-    if not tickers:
+        return _whole(FetchOutcome.EMPTY, why="nothing matches the screen")
+    rows = _rows(columns, lines)
+    if not rows:
         raise BrokenError("no row has a ticker")
-    rows = tuple(Row(rank=rank, ticker=ticker) for rank, ticker in enumerate(tickers, start=1))
-    return Page(kind=FetchOutcome.OK, total=len(rows), start=1, rows=rows, complete=True)
+    return _whole(FetchOutcome.OK, rows)
+
+
+def _whole(kind: FetchOutcome, rows: Sequence[Row] = (), why: str = "") -> Page:
+    return Page(
+        kind=kind,
+        why=why,
+        total=len(rows),
+        start=1 if rows else None,
+        rows=tuple(rows),
+        complete=True,
+        witness=WITNESS,
+        premium=True,
+    )
 
 
 def _check_whole(text: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
@@ -75,5 +91,14 @@ def _check_whole(text: str, columns: Sequence[str], lines: Sequence[Sequence[str
             raise BrokenError("the row numbers do not continue")
 
 
-def _tickers(names: Sequence[str]) -> list[Ticker]:
-    return list(dict.fromkeys(finviz_ticker(name.upper()) for name in names if name.strip()))
+def _rows(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> list[Row]:
+    places = [columns.index(name) if name in columns else None for name in NAMES]
+    listed: dict[Ticker, tuple[str, str]] = {}
+    for line in lines:
+        name, *told = ("" if place is None else line[place] for place in places)
+        if name.strip():
+            listed.setdefault(finviz_ticker(name.upper()), (told[0], told[1]))
+    return [
+        Row(rank=rank, ticker=ticker, price=price(told[0]), volume=volume(told[1]))
+        for rank, (ticker, told) in enumerate(listed.items(), start=1)
+    ]

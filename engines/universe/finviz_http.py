@@ -2,18 +2,23 @@
 
 import asyncio
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import httpx
 from aiolimiter import AsyncLimiter
 
+from domain.retry_after import retry_after
 from domain.universe import FetchOutcome
+from engines.clock import Clock
 
 REDIRECTS_MAX = 3
 REDIRECTING = frozenset({301, 302, 303, 307, 308})
 SIZE_MAX = 5_000_000
+TELLING = 6
+"""So many first letters of a secret are not told either."""
+
 WORDS: dict[type[httpx.HTTPError], str] = {
     httpx.ConnectTimeout: "no connection in time",
     httpx.ConnectError: "no connection: name not found, refused, or no trusted certificate",
@@ -39,15 +44,17 @@ class FetchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, whatever its status. Header names are in lower case."""
+    """An answer, whatever its status. Header names are in lower case; cookies are apart."""
 
     status: int
-    headers: dict[str, str]
-    body: bytes
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    cookies: dict[str, str] = field(repr=False, default_factory=dict[str, str])
+    retry_after: timedelta | None = None
 
 
 class _Hushed(httpx.URL):
-    """An address that is told without its export token: httpx logs and raises what it asks for."""
+    """An address that is told without what is secret: httpx logs and raises what it asks for."""
 
     def __str__(self) -> str:
         return hushed(super().__str__())
@@ -56,8 +63,14 @@ class _Hushed(httpx.URL):
         return f"URL({str(self)!r})"
 
 
-def hushed(text: str) -> str:
-    return re.sub(r"(?i)\bauth=[^&\s\"'#]*", "auth=…", text)
+def hushed(text: str, *secrets: str) -> str:
+    """Take out what addresses carry, these secrets, and beginnings of them as they are quoted."""
+    text = re.sub(r"(?i)\b(auth|email|password)=[^&\s\"'#]*", r"\1=…", text)
+    for secret in filter(None, secrets):
+        lengths = range(len(secret), min(len(secret), TELLING) - 1, -1)
+        beginnings = "|".join(re.escape(secret[:length]) for length in lengths)
+        text = re.sub(beginnings, "…", text, flags=re.IGNORECASE)
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,41 +78,52 @@ class Visitor:
     """Asks with the injected client, but without its cookies and without its redirects.
 
     ``spacing`` is waited for before every request, redirects included; ``deadline`` bounds one
-    request from its start to the last byte, not the wait before it.
+    request from its start to the last byte, not the wait before it. ``cookie`` is sent with every
+    request: all of them, redirects included, go to one origin.
     """
 
     http: httpx.AsyncClient
     spacing: AsyncLimiter
     user_agent: str
     deadline: timedelta
+    clock: Clock
     answered: Callable[[], None]
+    cookie: str = field(default="", repr=False)
 
     async def get(self, url: str) -> Reply:
         """Raise FetchError when there is no answer, or none worth reading."""
         for _ in range(REDIRECTS_MAX + 1):
-            await self.spacing.acquire()
-            reply = await self._ask(url)
-            self.answered()
+            reply = await self._ask("GET", url)
             if reply.status not in REDIRECTING:
                 return reply
             url = _followed(url, reply.headers.get("location", ""))
         raise FetchError(FetchOutcome.WRONG_PAGE, f"more than {REDIRECTS_MAX} redirects")
 
-    async def _ask(self, url: str) -> Reply:
+    async def post(self, url: str, form: Mapping[str, str]) -> Reply:
+        """Raise FetchError when there is no answer. A redirect is an answer."""
+        return await self._ask("POST", url, form)
+
+    async def _ask(self, method: str, url: str, form: Mapping[str, str] | None = None) -> Reply:
+        await self.spacing.acquire()
         try:
             async with asyncio.timeout(self.deadline.total_seconds()):
-                return await self._stream(url)
+                request = self.http.build_request(method, url, headers=self._headers(), data=form)
+                reply = await self._stream(request)
         except TimeoutError:
             detail = f"no whole answer within {self.deadline.total_seconds():g} s"
         except httpx.HTTPError as error:
             detail = f"{WORDS.get(type(error), 'the request failed')} ({type(error).__name__})"
         except httpx.InvalidURL:
             detail = "the address is not valid (InvalidURL)"
+        else:
+            self.answered()
+            return reply
         raise FetchError(FetchOutcome.UNREACHABLE, detail)
 
-    async def _stream(self, url: str) -> Reply:
-        request = self.http.build_request("GET", url, headers=self._headers())
+    async def _stream(self, request: httpx.Request) -> Reply:
         request.headers.pop("cookie", None)
+        if self.cookie:
+            request.headers["cookie"] = self.cookie
         request.url = _Hushed(request.url)
         response = await self.http.send(request, stream=True, follow_redirects=False)
         try:
@@ -107,7 +131,9 @@ class Visitor:
         finally:
             await response.aclose()
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Reply(response.status_code, headers, body)
+        headers.pop("set-cookie", None)
+        wish = retry_after(headers.get("retry-after"), self.clock())
+        return Reply(response.status_code, headers, body, _cookies(response), wish)
 
     def _headers(self) -> dict[str, str]:
         return {
@@ -124,6 +150,13 @@ async def _read(response: httpx.Response) -> bytes:
         if len(body) > SIZE_MAX:
             raise FetchError(FetchOutcome.BROKEN, f"the answer is larger than {SIZE_MAX} bytes")
     return bytes(body)
+
+
+def _cookies(response: httpx.Response) -> dict[str, str]:
+    """What was set, by name; whatever the other side wishes of path, domain and age is ours."""
+    given = (line.partition(";")[0] for line in response.headers.get_list("set-cookie"))
+    pairs = (one.partition("=") for one in given)
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _followed(url: str, location: str) -> str:

@@ -3,42 +3,39 @@
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import TypeAlias
-from urllib.parse import parse_qs, urlsplit
 
-from bs4 import BeautifulSoup
 from bs4.element import Tag
 from bs4.exceptions import ParserRejectedMarkup
 
 from domain.ticker import Ticker, normalise
-from domain.universe import FetchOutcome
+from domain.universe import FetchOutcome, Row
+from engines.universe.finviz_markup import Seen, attribute, classes, header_names, linked, walked
 
 Headers: TypeAlias = Mapping[str, str]
 
-REGION = re.compile(r"<[^<>]*\b(?:screener-total|count-text|js-screener-body-empty)\b")
 COUNTS = (
     re.compile(r"(?:#(?P<start>[0-9,]+) ?/ ?)?(?P<total>[0-9,]+) Total"),
     re.compile(r"Total: ?(?P<total>[0-9,]+)(?: #(?P<start>[0-9,]+))?"),
 )
-QUOTE_PATH = re.compile(r"(?:^|/)(?:quote(?:\.ashx)?|stock)/?$")
 FINVIZ_TICKER = re.compile(r"[A-Z0-9]{1,8}(?:[-.][A-Z0-9]{1,4})?")
+PRICE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,8})?")
+VOLUME = re.compile(r"[0-9]{1,18}")
 TS_OPEN = re.compile(r"<!--\s*TS\s")
 TS_CLOSE = re.compile(r"TE\s*-->")
 HTML_CLOSE = re.compile(r"</html\s*>", re.IGNORECASE)
 LOGIN_FORM = re.compile(r"<form\b[^>]*\baction\s*=\s*[\"']?[^\"'>]*login_submit", re.IGNORECASE)
 SCREENER_TITLE = re.compile(r"<title>[^<]*\bstock screener\b", re.IGNORECASE)
+PREMIUM = re.compile(
+    r"FinvizSettings\s*=\s*\{[^{}]*?\bhasUserPremium[\"']?\s*:\s*[\"']?(true|false)\b"
+)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One row of the screener; price and volume are given only where the page's own list is."""
-
-    rank: int
-    ticker: Ticker
-    price: Decimal | None = None
-    volume: int | None = None
+BOTH = "table and the page's own list agree"
+TABLE_ALONE = "table alone: the page has no list of its own"
+LINKS = "links and the page's own list agree"
+LIST_ALONE = "the page's own list alone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +43,9 @@ class Page:
     """What an answer of Finviz says. Only a ``complete`` one may become a list.
 
     ``start`` is the rank of its first row, ``total`` the rows of the screen in all, ``step`` the
-    rows of a full page as the page's own selector tells; ``why`` is for people.
+    rows of a full page as the page's own selector tells; ``why`` is for people, and so is
+    ``witness``: what proves the rows. ``premium``: whether the page says it was made for an Elite
+    account, which tells nothing of its rows.
     """
 
     kind: FetchOutcome
@@ -56,6 +55,8 @@ class Page:
     rows: tuple[Row, ...] = ()
     step: int | None = None
     complete: bool = False
+    witness: str = ""
+    premium: bool | None = None
 
     @property
     def tickers(self) -> tuple[Ticker, ...]:
@@ -75,20 +76,24 @@ def read_page(body: str | bytes, status: int = 200, headers: Headers | None = No
     """
     text = body.decode(errors="replace") if isinstance(body, bytes) else body
     turned_away = refusal(text, status, headers)
-    if turned_away:
-        return turned_away
-    region = REGION.search(text)
-    if region is None:
-        return _no_screener(text)
+    return turned_away or replace(_read_text(text), premium=_premium(text))
+
+
+def _read_text(text: str) -> Page:
     try:
-        soup = BeautifulSoup(text[region.start() :], "lxml")
-        count = _count(soup)
-        if count is None:
-            return _no_screener(text)
-        _check_end(text)
-        return _read(soup, count, _told(text))
+        with walked(text) as seen:
+            count = _count(seen)
+            if count is None:
+                return _no_screener(text)
+            _check_end(text)
+            return _read(seen, count, _told(text))
     except (BrokenError, ParserRejectedMarkup) as error:
         return Page(kind=FetchOutcome.BROKEN, why=str(error))
+
+
+def _premium(text: str) -> bool | None:
+    said = {match[1] for match in PREMIUM.finditer(text)}
+    return said == {"true"} if len(said) == 1 else None
 
 
 def refusal(text: str, status: int, headers: Headers | None) -> Page | None:
@@ -138,10 +143,10 @@ class _Told:
     volume: int | None
 
 
-def _count(soup: BeautifulSoup) -> _Count | None:
+def _count(seen: Seen) -> _Count | None:
     found = {
         _Count(_whole(match["total"]), _whole(match["start"]) if match["start"] else None)
-        for node in soup.select("#screener-total, .count-text")
+        for node in seen.counts
         for match in [_match_count(" ".join(node.get_text(" ", strip=True).split()))]
         if match
     }
@@ -162,7 +167,7 @@ def _whole(digits: str) -> int:
 
 
 def _check_end(text: str) -> None:
-    if not HTML_CLOSE.search(text) and not TS_CLOSE.search(text):
+    if not TS_CLOSE.search(text) and not HTML_CLOSE.search(text):
         raise BrokenError("the page is cut off: neither its list nor the page is closed")
 
 
@@ -181,19 +186,19 @@ def _told_line(line: str) -> _Told:
     fields = line.split("|")
     if len(fields) < 3:
         raise BrokenError("a line of the list at the page's end is not whole")
-    return _Told(finviz_ticker(fields[0]), _price(fields[1]), _volume(fields[2]))
+    return _Told(finviz_ticker(fields[0]), price(fields[1]), volume(fields[2]))
 
 
-def _price(text: str) -> Decimal | None:
-    try:
-        price = Decimal(text.replace(",", ""))
-    except InvalidOperation:
-        return None
-    return price if price.is_finite() else None
+def price(text: str) -> Decimal | None:
+    """A price as Finviz writes it, or None where it writes none."""
+    plain = text.strip().replace(",", "")
+    return Decimal(plain) if PRICE.fullmatch(plain) else None
 
 
-def _volume(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+def volume(text: str) -> int | None:
+    """A number of shares as Finviz writes it, or None where it writes none."""
+    plain = text.strip().replace(",", "")
+    return int(plain) if VOLUME.fullmatch(plain) else None
 
 
 def finviz_ticker(text: str) -> Ticker:
@@ -207,9 +212,10 @@ def finviz_ticker(text: str) -> Ticker:
         raise BrokenError(f"{name[:20]!r} is no ticker") from error
 
 
-def _step(soup: BeautifulSoup) -> int | None:
+def _step(seen: Seen) -> int | None:
     """The rows of a full page: how far apart the first rows in the page selector are."""
-    firsts = [_attribute(option, "value") for option in soup.select("#pageSelect option")]
+    options = [option for selector in seen.selectors for option in selector.find_all("option")]
+    firsts = [attribute(option, "value") for option in options]
     if len(firsts) < 2 or not all(re.fullmatch(r"[0-9]{1,9}", first) for first in firsts):
         return None
     numbers = [int(first) for first in firsts]
@@ -221,13 +227,12 @@ def _step(soup: BeautifulSoup) -> int | None:
 # ── The rows ────────────────────────────────────────────────────────────────────────────────
 
 
-def _read(soup: BeautifulSoup, count: _Count, told: tuple[_Told, ...] | None) -> Page:
-    table = _table(soup)
-    marked_empty = soup.select_one("#js-screener-body-empty") is not None
-    if count.total == 0 or marked_empty:
-        return _empty(count, proven=marked_empty and table is None and not told)
+def _read(seen: Seen, count: _Count, told: tuple[_Told, ...] | None) -> Page:
+    table = _table(seen)
+    if count.total == 0 or seen.empty:
+        return _empty(count, proven=bool(seen.empty) and table is None and not told)
     if table is None:
-        return _page_of(soup, count, _without_table(soup, told), told, witnessed=False)
+        return _page_of(count, _step(seen), _without_table(seen, told), told)
     numbered = _numbered(table)
     if not numbered:
         return _no_rows(count, told)
@@ -236,14 +241,20 @@ def _read(soup: BeautifulSoup, count: _Count, told: tuple[_Told, ...] | None) ->
         raise BrokenError("the row numbers do not continue")
     if count.start != first:
         raise BrokenError(f"the page says it starts at {count.start}, its rows at {first}")
-    tickers = [ticker for _, ticker in numbered]
-    return _page_of(soup, count, tickers, told, witnessed=told is not None)
+    shown = _Shown([ticker for _, ticker in numbered], TABLE_ALONE if told is None else BOTH)
+    return _page_of(count, _step(seen), shown, told)
 
 
 def _empty(count: _Count, *, proven: bool) -> Page:
     if count.total or not proven:
         raise BrokenError("the page does not prove that nothing matches")
-    return Page(kind=FetchOutcome.EMPTY, why="nothing matches the screen", total=0, complete=True)
+    return Page(
+        kind=FetchOutcome.EMPTY,
+        why="nothing matches the screen",
+        total=0,
+        complete=True,
+        witness="the page says so itself",
+    )
 
 
 def _no_rows(count: _Count, told: tuple[_Told, ...] | None) -> Page:
@@ -253,28 +264,29 @@ def _no_rows(count: _Count, told: tuple[_Told, ...] | None) -> Page:
     return Page(kind=FetchOutcome.PAST_END, why=why, total=count.total, start=count.start)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    tickers: list[Ticker]
+    witness: str
+
+
 def _page_of(
-    soup: BeautifulSoup,
-    count: _Count,
-    tickers: Sequence[Ticker],
-    told: tuple[_Told, ...] | None,
-    *,
-    witnessed: bool,
+    count: _Count, step: int | None, shown: _Shown, told: tuple[_Told, ...] | None
 ) -> Page:
-    start = _agreed_start(count, tickers, told)
-    step, left = _step(soup), count.total - start + 1
-    if len(tickers) > min(step or left, left):
-        raise BrokenError(f"the page has {len(tickers)} rows where {min(step or left, left)} fit")
-    due = min(step, left) if step else len(tickers) if witnessed else left
-    complete = len(tickers) == due
+    start, found = _agreed_start(count, shown.tickers, told), len(shown.tickers)
+    left = count.total - start + 1
+    if found > min(step or left, left):
+        raise BrokenError(f"the page has {found} rows where {min(step or left, left)} fit")
+    due = min(step, left) if step else found if shown.witness == BOTH else left
     return Page(
         kind=FetchOutcome.OK,
-        why="" if complete else f"{len(tickers)} rows where {due} were due",
+        why="" if found == due else f"{found} rows where {due} were due",
         total=count.total,
         start=start,
-        rows=_rows(start, tickers, told),
+        rows=_rows(start, shown.tickers, told),
         step=step,
-        complete=complete,
+        complete=found == due,
+        witness=shown.witness,
     )
 
 
@@ -297,26 +309,18 @@ def _rows(start: int, tickers: Sequence[Ticker], told: tuple[_Told, ...] | None)
     )
 
 
-def _table(soup: BeautifulSoup) -> Tag | None:
+def _table(seen: Seen) -> Tag | None:
     """The results: the table of that name, or before 2023-09 the one with their headers."""
-    tables = soup.select("table.screener_table") or [
-        table for table in soup.select("table") if {"No.", "Ticker"} <= _headers(table)
+    tables = [table for table in seen.tables if "screener_table" in classes(table)] or [
+        table for table in seen.tables if {"No.", "Ticker"} <= header_names(table)
     ]
     if len(tables) > 1:
         raise BrokenError("the page has two tables of results")
     return tables[0] if tables else None
 
 
-def _headers(table: Tag) -> set[str]:
-    first = table.find("tr")
-    if first is None:
-        return set()
-    cells = first.find_all(["td", "th"], recursive=False)
-    return {cell.get_text(strip=True) for cell in cells}
-
-
 def _numbered(table: Tag) -> list[tuple[int, Ticker]]:
-    if "No." not in _headers(table):
+    if "No." not in header_names(table):
         raise BrokenError("the table has no row numbers")
     rows = [row for row in table.find_all("tr") if row.find_parent("table") is table]
     return [read for row in rows[1:] if (read := _row(row))]
@@ -326,8 +330,8 @@ def _row(row: Tag) -> tuple[int, Ticker] | None:
     """The number and ticker of a row, or None for one that is no result: spacers, advertising."""
     cells = row.find_all("td", recursive=False)
     number = cells[0].get_text(strip=True) if cells else ""
-    boxes = {_attribute(cell, "data-boxover-ticker").strip() for cell in cells} - {""}
-    names = boxes | {name for link in row.find_all("a") for name in _linked(link)}
+    boxes = {attribute(cell, "data-boxover-ticker").strip() for cell in cells} - {""}
+    names = boxes | set(linked(row.find_all("a")))
     is_number = re.fullmatch(r"[0-9]{1,9}", number)
     if not is_number and not names:
         return None
@@ -336,26 +340,12 @@ def _row(row: Tag) -> tuple[int, Ticker] | None:
     return int(number), finviz_ticker(names.pop())
 
 
-def _without_table(soup: BeautifulSoup, told: tuple[_Told, ...] | None) -> list[Ticker]:
+def _without_table(seen: Seen, told: tuple[_Told, ...] | None) -> _Shown:
     """Card, chart and ticker views: the list at the end, in the order of the page's own links."""
     if not told:
         raise BrokenError("the page has no table of results and no list at its end")
     tickers = [line.ticker for line in told]
-    shown = dict.fromkeys(name for link in soup.find_all("a") for name in _linked(link))
-    in_order = [name for name in shown if name in tickers]
-    if in_order and in_order != tickers:
+    names = linked(seen.links)
+    if names and [name for name in names if name in tickers] != tickers:
         raise BrokenError("the links and the list at the page's end tell different tickers")
-    return tickers
-
-
-def _linked(link: Tag) -> list[str]:
-    try:
-        parts = urlsplit(_attribute(link, "href"))
-    except ValueError:
-        return []
-    return parse_qs(parts.query).get("t", []) if QUOTE_PATH.search(parts.path) else []
-
-
-def _attribute(tag: Tag, name: str) -> str:
-    value = tag.get(name)
-    return value if isinstance(value, str) else ""
+    return _Shown(tickers, LINKS if names else LIST_ALONE)

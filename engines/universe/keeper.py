@@ -2,18 +2,21 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from database import screens, universes, watches
+from database import adopting, screens, universes, watches
+from database.adopting import Fetch, Listing
 from database.pool import Database
 from database.screens import Kept
-from database.universes import Fetch
-from database.watches import Turn
-from domain.pacing import next_wait
-from domain.screen import Screen
-from domain.universe import FetchOutcome, Suspect, weigh
-from engines.clock import Dice
+from database.universes import Current
+from database.watches import Learnt, Rest, Suspected, Turn
+from domain.gate import list_max_age
+from domain.pacing import LONGEST_WISH, calm_refresh, next_wait
+from domain.screen import Screen, ScreenKind, looks_unfiltered
+from domain.universe import Adopt, FetchOutcome, Trust, trust, weigh
+from engines.clock import Clock, Dice
 from engines.failpoints import Point, Reach, passes
 from engines.metrics import Metrics
 from engines.universe.source import Answer, UniverseSource
@@ -33,7 +36,15 @@ TO_RECORD = timedelta(seconds=15)
 
 def lease_of(screen: Screen) -> timedelta:
     """How long one look may keep others from looking: a minute, or longer from the top 150 on."""
-    return max(LEASE, LEASE / 2 + A_ROW * screen.top_n)
+    return max(LEASE, LEASE / 2 + A_ROW * screen.depth)
+
+
+async def always_open(_now: datetime) -> None:
+    """The hours of a market that never closes."""
+
+
+def nobody() -> None:
+    """Nobody is woken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +59,23 @@ class Keeper:
     source: UniverseSource
     metrics: Metrics
     dice: Dice
+    clock: Clock
+    list_max_age: timedelta | None = None
+    until_open: Callable[[datetime], Awaitable[timedelta | None]] = always_open
+    wake_waiting: Callable[[], None] = nobody
     reach: Reach = passes
 
     async def step(self) -> timedelta | None:
         """Look, when it is time; return how long it is not."""
         async with self.database.read() as connection:
             kept = await screens.active(connection)
-            rest = await watches.rest(connection, kept) if kept else LOOK
-        if kept is None or rest > timedelta(0):
-            return min(rest, LOOK)
+            if kept is None:
+                return LOOK
+            rest = await watches.rest(connection, kept)
+            current = await universes.current(connection)
+        await self._tell_trust(kept, rest, current)
+        if rest.paused or rest.span > timedelta(0):
+            return LOOK if rest.paused else min(rest.span, LOOK)
         lasting = lease_of(kept.screen)
         over = asyncio.get_running_loop().time() + (lasting - TO_RECORD).total_seconds()
         async with self.database.write() as connection:
@@ -66,27 +85,46 @@ class Keeper:
             await self._look(kept, turn, over)
         return LOOK
 
+    async def _tell_trust(self, kept: Kept, rest: Rest, current: Current) -> None:
+        """Let everybody know, once, that the trust in the list is another than before."""
+        found = trust(current.universe, current.now, self._max_age(kept.screen))
+        self.metrics.list_trust.state(found.value)
+        if found is rest.trust:
+            return
+        detail = _how_old(current)
+        async with self.database.write() as connection:
+            told = await watches.tell(connection, kept.id, found, detail)
+        if told:
+            level = logging.INFO if found is Trust.FRESH else logging.WARNING
+            extra = {"was": str(rest.trust), "detail": detail}
+            log.log(level, "list.trust", extra=extra | {"trust": str(found)})
+
+    def _max_age(self, screen: Screen) -> timedelta:
+        return list_max_age(screen.refresh, self.list_max_age)
+
     async def _look(self, kept: Kept, turn: Turn, over: float) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         answer = await self._ask(kept.screen, over)
         took = timedelta(seconds=loop.time() - began)
         self.reach(Point.KEEPER_FETCHED)
-        outcome, detail = await self._weigh(answer, turn)
-        turn = _learnt(turn, answer, outcome)
+        suspected = await self._suspect(kept.screen, answer, turn)
+        learnt = self._learn(kept.screen, turn, answer, suspected, await self._calm(kept.screen))
         fetch = Fetch(
-            outcome=outcome,
-            detail=detail,
+            outcome=learnt.outcome,
+            detail=suspected.reason if suspected else answer.detail,
             pages=answer.pages,
             duration=took,
             total=answer.total,
-            tickers=len(answer.tickers),
+            tickers=len(answer.rows),
             version=None,
-            wait=self._pace(kept, turn, answer, outcome),
+            wait=learnt.wait,
+            premium=answer.premium,
         )
-        recorded = await self._record(kept, turn, answer, fetch)
+        recorded = await self._record(kept, turn, learnt, answer, fetch)
         if recorded is None:
-            log.warning("list.turn_lost", extra={"outcome": str(outcome), "epoch": turn.epoch})
+            extra = {"outcome": str(learnt.outcome), "epoch": turn.epoch}
+            log.warning("list.turn_lost", extra=extra)
         else:
             self._tell(recorded)
 
@@ -101,39 +139,79 @@ class Keeper:
             detail = f"no whole list within {max(over - began, 0):.0f} s"
             return Answer(outcome=FetchOutcome.UNREACHABLE, detail=detail)
 
-    async def _weigh(self, answer: Answer, turn: Turn) -> tuple[FetchOutcome, str]:
+    async def _suspect(self, screen: Screen, answer: Answer, turn: Turn) -> Suspected | None:
         """A complete answer may still be too surprising to believe at once."""
-        if not answer.outcome.is_list:
-            return answer.outcome, answer.detail
+        if answer.certain or not answer.outcome.is_list:
+            return None
         async with self.database.read() as connection:
             current = await universes.current(connection)
-        in_force = current.universe and current.universe.tickers
-        weighed = weigh(in_force, answer.tickers, turn.pending)
-        if isinstance(weighed, Suspect):
-            return FetchOutcome.SUSPECT, weighed.reason
-        return answer.outcome, answer.detail
+        total = answer.total or 0
+        weighed = weigh(
+            current.universe and current.universe.tickers,
+            answer.tickers,
+            turn.suspected and turn.suspected.tickers,
+            refused=turn.refused,
+            unfiltered=looks_unfiltered(screen, total),
+        )
+        if isinstance(weighed, Adopt):
+            return None
+        return Suspected(tickers=answer.tickers, total=total, reason=weighed.reason)
 
-    def _pace(self, kept: Kept, turn: Turn, answer: Answer, outcome: FetchOutcome) -> timedelta:
-        return next_wait(
-            kept.screen.refresh,
+    def _learn(
+        self,
+        screen: Screen,
+        turn: Turn,
+        answer: Answer,
+        suspected: Suspected | None,
+        calm: timedelta | None,
+    ) -> Learnt:
+        """A refusal after doubts, or a doubt after refusals, is the first of its kind."""
+        outcome = FetchOutcome.SUSPECT if suspected else answer.outcome
+        doubted = suspected is not None
+        before = turn.failures if doubted == turn.doubted else 0
+        failures = 0 if outcome.is_list else before + 1
+        wait = next_wait(
+            screen.refresh,
             outcome,
-            turn.failures,
+            failures,
             jitter=self.dice(),
             retry_after=answer.retry_after,
+            calm=calm,
+        )
+        return Learnt(
+            outcome=outcome,
+            wait=wait,
+            failures=failures,
+            doubted=doubted,
+            suspected=None if outcome.is_list else suspected or turn.suspected,
+            refused=None if outcome.is_list else turn.refused,
+            asked=answer.retry_after and min(answer.retry_after, LONGEST_WISH),
         )
 
-    async def _record(self, kept: Kept, turn: Turn, answer: Answer, fetch: Fetch) -> Fetch | None:
+    async def _calm(self, screen: Screen) -> timedelta | None:
+        """The refresh while the market is closed, where a slower one does."""
+        if screen.kind is ScreenKind.FIXED or not screen.slow_when_closed:
+            return None
+        until_open = await self.until_open(self.clock())
+        return calm_refresh(screen.refresh, self._max_age(screen), until_open)
+
+    async def _record(
+        self, kept: Kept, turn: Turn, learnt: Learnt, answer: Answer, fetch: Fetch
+    ) -> Fetch | None:
         """All of it or nothing: nothing (None) when the turn is somebody else's by now."""
         async with self.database.write() as connection:
-            if not await watches.end(connection, turn, fetch.wait):
+            if not await watches.end(connection, turn, learnt):
                 return None
             if fetch.outcome.is_list:
-                total = answer.total or 0
-                version = await universes.adopt(connection, kept, answer.tickers, total)
+                listing = Listing(rows=answer.rows, total=answer.total or 0)
+                max_age = self._max_age(kept.screen)
+                version = await adopting.adopt(connection, kept, listing, max_age=max_age)
                 fetch = replace(fetch, version=version)
-            await universes.log(connection, kept.id, fetch)
+            await adopting.log(connection, kept, fetch)
             self.reach(Point.KEEPER_BEFORE_COMMIT)
         self.reach(Point.KEEPER_AFTER_COMMIT)
+        if fetch.version is not None:
+            self.wake_waiting()
         return fetch
 
     def _tell(self, fetch: Fetch) -> None:
@@ -152,11 +230,9 @@ class Keeper:
         )
 
 
-def _learnt(turn: Turn, answer: Answer, outcome: FetchOutcome) -> Turn:
-    """A refusal after doubts, or a doubt after refusals, is the first of its kind."""
-    if outcome.is_list:
-        return replace(turn, failures=0, doubted=False, pending=None)
-    doubted = outcome is FetchOutcome.SUSPECT
-    before = turn.failures if doubted == turn.doubted else 0
-    pending = answer.tickers if doubted else turn.pending
-    return replace(turn, failures=before + 1, doubted=doubted, pending=pending)
+def _how_old(current: Current) -> str | None:
+    universe = current.universe
+    if universe is None:
+        return None
+    age = (current.now - universe.confirmed_at).total_seconds()
+    return f"version {universe.version}, confirmed {age:.0f} s ago"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.failpoints import Point
+from tests.chaos.lookout import lookout
 from tests.chaos.outage import outage
 from tests.chaos.overload import overload
 from tests.chaos.points import in_turn, strike_points
@@ -32,6 +33,10 @@ def add(commands: Any) -> None:
     used.add_argument("--replicas", type=int, nargs="+", default=[2, 3])
     used.add_argument("--window", default="60/20s")
     used.add_argument("--buys", type=int, default=320)
+    looks = _command(commands, "lookout", "how often Finviz is asked, whoever is killed")
+    looks.add_argument("--replicas", type=int, default=3)
+    looks.add_argument("--seconds", type=float, default=600)
+    looks.add_argument("--refresh", type=int, default=10)
 
 
 def _command(commands: Any, name: str, words: str) -> argparse.ArgumentParser:
@@ -124,7 +129,23 @@ async def _utilisation(
     return results
 
 
+async def _lookout(
+    options: argparse.Namespace, folder: Path, say: Callable[[str], None]
+) -> Sequence[Result]:
+    return [
+        await lookout(
+            folder,
+            say,
+            replicas=options.replicas,
+            seconds=options.seconds,
+            refresh=options.refresh,
+            seed=options.seed,
+        )
+    ]
+
+
 RUNS = {
+    "lookout": _lookout,
     "failpoints": _failpoints,
     "outage": _outage,
     "overload": _overload,

@@ -211,6 +211,7 @@ def _settings(scene: Scene, destination: Destination, finviz_url: str) -> dict[s
         "PRIVATE_DESTINATIONS": "127.0.0.0/8",
         "FINVIZ_BASE_URL": finviz_url,
         "FINVIZ_REFRESH_SEC": str(scene.refresh),
+        "FINVIZ_SLOW_WHEN_CLOSED": "false",
         "LIST_MAX_AGE_SEC": "180",
         "TOP_N": str(scene.tickers),
         **scene.settings,

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from demo.finviz import Arrival as Asked
 from engines.clock import utc_now
 from engines.failpoints import Point
 from launcher.terminal import say
 from tests.chaos.failures import Armed, Strike
+from tests.chaos.lookout import Blows, counted, lookout
 from tests.chaos.outage import outage
 from tests.chaos.overload import overload
 from tests.chaos.points import in_turn, recovery, strike_points
@@ -72,6 +74,17 @@ async def test_windows_are_used(tmp_path: Path, request: pytest.FixtureRequest) 
     case = Case(replicas=2, sells=False, window="30/10s", buys=70)
     result = await utilisation(tmp_path, say, case)
     assert result.broken == []
+
+
+@slow
+@patient
+async def test_finviz_is_asked_as_by_one(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """With --long only: `tests/engines/test_keepers.py` has many keepers in every run."""
+    if not request.config.getoption("--long"):
+        pytest.skip("takes long: --long")
+    result = await lookout(tmp_path, say, replicas=2, seconds=60, refresh=5)
+    assert result.broken == []
+    assert result.numbers["looks"] > 5
 
 
 # ── What they make of what they saw ─────────────────────────────────────────────────────────
@@ -145,3 +158,14 @@ def test_an_armed_point_is_struck_once_by_one(tmp_path: Path) -> None:
         armed(Point.KEEPER_TAKEN)
     assert struck == [Strike(point=Point.KEEPER_TAKEN, action="kill")]
     assert not file.exists()
+
+
+def test_looks_too_soon_or_too_many_are_found() -> None:
+    def asked(at: float, query: str = "v=111") -> Asked:
+        return Asked(at, "/screener", query, {})
+
+    good = [asked(0), asked(1, "v=111&r=16"), asked(9.5), asked(10.5, "v=111&r=16"), asked(20)]
+    assert counted(good, 20, 10, Blows())[1] == []
+    assert counted([*good, asked(22)], 22, 10, Blows())[1] != []
+    assert counted([*good, asked(20.5, "r=16"), asked(21, "r=1&r=31")], 22, 10, Blows())[1] != []
+    assert counted([asked(0), asked(200)], 200, 10, Blows())[1] != []

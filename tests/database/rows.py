@@ -9,15 +9,16 @@ from uuid import uuid4
 from sqlalchemy import text
 
 from database import (
+    adopting,
     destinations,
     endings,
     journal,
     lanes,
     screens,
     settlements,
-    universes,
     verdicts,
 )
+from database.adopting import Listing
 from database.journal import Entry, Receipt
 from database.pool import Connection, Database
 from database.screens import Kept, ScreenId
@@ -41,7 +42,7 @@ from domain.rate import Room, Window
 from domain.screen import Screen, parse_screen_url
 from domain.signal import Side, SignalId, uuid7
 from domain.ticker import Ticker
-from domain.universe import Universe
+from domain.universe import Row, Universe
 from engines.clock import entropy, utc_now
 
 BUY, SELL = Side.BUY, Side.SELL
@@ -90,8 +91,16 @@ def a_destination(name: str = "main", **given: Any) -> Destination:
     return Destination(name=name, **{**usual, **given})
 
 
-def a_screen(top_n: int = 15, refresh: float = 180, url: str = URL) -> Screen:
-    return Screen(url=parse_screen_url(url), top_n=top_n, refresh=timedelta(seconds=refresh))
+def a_screen(
+    top_n: int = 15, refresh: float = 180, url: str = URL, *, margin: int = 0, wait: float = 0
+) -> Screen:
+    return Screen(
+        url=parse_screen_url(url),
+        top_n=top_n,
+        refresh=timedelta(seconds=refresh),
+        margin=margin,
+        wait=timedelta(seconds=wait),
+    )
 
 
 def settlement(delivery: Delivery, answer: Answer, step: Step | None = None) -> Settlement:
@@ -164,17 +173,28 @@ class Rows:
     async def screen(self, top_n: int = 15, refresh: float = 180) -> Kept:
         async with self.database.write() as connection:
             screen = a_screen(top_n, refresh)
-            await screens.create_first(
-                connection, ScreenId(uuid4()), "first screen", screen, actor="a test"
-            )
+            first = Kept(id=ScreenId(uuid4()), name="first screen", version=1, screen=screen)
+            await screens.create_first(connection, first, actor="a test")
             kept = await screens.active(connection)
         assert kept
         return kept
 
-    async def adopt(self, kept: Kept, *tickers: str, total: int = 100) -> int | None:
-        listed = [Ticker(ticker) for ticker in tickers]
+    async def adopt(
+        self, kept: Kept, *tickers: str, total: int = 100, max_age: timedelta = timedelta(hours=1)
+    ) -> int | None:
+        listed = [Row(rank=rank, ticker=Ticker(t)) for rank, t in enumerate(tickers, start=1)]
         async with self.database.write() as connection:
-            return await universes.adopt(connection, kept, listed, total)
+            listing = Listing(rows=listed, total=total)
+            return await adopting.adopt(connection, kept, listing, max_age=max_age)
+
+    async def change_screen(self, screen: Screen) -> Kept:
+        """Let the active screen be this one."""
+        async with self.database.write() as connection:
+            kept = await screens.hold_active(connection)
+            assert kept
+            changed = await screens.change(connection, replace(kept, screen=screen), actor="a test")
+        assert changed
+        return changed
 
     async def decide(
         self, limit: int = 128, policy: SellPolicy | None = None, *, anywhere: bool = True

@@ -3,9 +3,10 @@ from datetime import timedelta
 
 import pytest
 
-from database import screens, universes
+from database import adopting, screens, universes, watches
+from database.adopting import Fetch
 from database.screens import Kept, ScreenId
-from database.universes import Fetch, NoScreenError
+from database.universes import NoScreenError
 from domain.screen import parse_screen_url
 from domain.universe import FetchOutcome
 from tests.database.rows import Rows, a_screen, new_id
@@ -29,8 +30,7 @@ async def mark(rows: Rows) -> universes.Mark:
 
 
 async def moved(rows: Rows, url: str = OTHER) -> Kept:
-    async with rows.database.write() as connection:
-        return await screens.change_active(connection, a_screen(url=url), actor="a test")
+    return await rows.change_screen(a_screen(url=url))
 
 
 async def test_before_the_first_start_there_is_no_screen(rows: Rows) -> None:
@@ -115,8 +115,7 @@ async def test_every_change_moves_the_key(rows: Rows, kept: Kept) -> None:
     keys = {(await mark(rows)).key}
     await rows.adopt(kept, "A")
     keys.add((await mark(rows)).key)
-    async with rows.database.write() as connection:
-        await screens.change_active(connection, a_screen(top_n=3), actor="a test")
+    await rows.change_screen(a_screen(top_n=3))
     keys.add((await mark(rows)).key)
     assert len(keys) == 3
     assert (await current(rows)).screen.top_n == 3
@@ -138,8 +137,7 @@ async def test_screen_and_list_are_read_as_of_one_moment(rows: Rows, kept: Kept)
     await rows.sql("UPDATE screens SET top_n = version")
     readers = [asyncio.create_task(read()) for _ in range(2)]
     for version in range(2, 120):
-        async with rows.database.write() as connection:
-            await screens.change_active(connection, a_screen(top_n=version), actor="a test")
+        await rows.change_screen(a_screen(top_n=version))
     changing = False
     await asyncio.gather(*readers)
     assert not wrong
@@ -148,9 +146,8 @@ async def test_screen_and_list_are_read_as_of_one_moment(rows: Rows, kept: Kept)
 async def test_the_first_screen_is_made_once(rows: Rows, kept: Kept) -> None:
     async def create(top_n: int) -> None:
         async with rows.database.write() as connection:
-            await screens.create_first(
-                connection, ScreenId(new_id()), "another", a_screen(top_n), actor="a test"
-            )
+            another = Kept(id=ScreenId(new_id()), name="another", version=1, screen=a_screen(top_n))
+            await screens.create_first(connection, another, actor="a test")
 
     await asyncio.gather(create(3), create(4))
     assert await rows.sql("SELECT top_n FROM screens") == [kept.screen.top_n]
@@ -184,7 +181,10 @@ async def logged(rows: Rows, kept: Kept, outcome: FetchOutcome, detail: str = "w
         wait=timedelta(seconds=30),
     )
     async with rows.database.write() as connection:
-        await universes.log(connection, kept.id, fetch)
+        if turn := await watches.take(connection, kept, timedelta(0)):
+            learnt = watches.Learnt(outcome=outcome, wait=timedelta(seconds=30))
+            assert await watches.end(connection, turn, learnt)
+        await adopting.log(connection, kept, fetch)
 
 
 async def test_every_look_is_kept_and_only_a_change_is_told(rows: Rows, kept: Kept) -> None:

@@ -1,19 +1,22 @@
 """From the first schema to this one, with rows in every table: nothing is lost, all of it works."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
 
-from database import destinations, statistics
+from database import destinations, statistics, universes
 from database.migrate import head, migrate
 from database.pool import Database
 from database.vault import Vault
 from domain.delivery import Guarantee
 from domain.destination import Mode
 from domain.rate import Window
+from domain.screen import ScreenKind
+from domain.universe import FetchOutcome
 from tests.database.rows import OK, SELL, Rows, new_id, settlement
 
 ADDRESS = "https://destination.example/s3cret"
@@ -217,3 +220,32 @@ async def test_what_waited_is_sent_and_what_is_held_can_be_sold(before: Before) 
         "NEVER void",
         "WIRE open",
     ]
+
+
+# ── From the second schema ──────────────────────────────────────────────────────────────────
+
+
+async def test_lists_and_screens_are_known_as_they_were(before: Before) -> None:
+    await furnished(before)
+    await migrate(before.database, to="0002")
+    await before.sql(
+        "INSERT INTO watches (screen_id, screen_version, due_at) VALUES (:screen, 1, now())",
+        screen=SCREEN,
+    )
+    listed = await before.sql("SELECT tickers, fetched_at FROM universes")
+    assert await migrate(before.database)
+    async with before.database.read() as connection:
+        current = await universes.current(connection)
+        last = await universes.last_fetch(connection)
+    assert current.universe
+    assert list(current.universe.tickers) == listed[0].tickers
+    assert current.universe.fresh_since == listed[0].fetched_at
+    assert current.universe.members(15, 0) == ["A", "B"]
+    assert (current.screen.kind, current.screen.margin) == (ScreenKind.FINVIZ, 0)
+    assert last
+    assert (last.outcome, last.since) == (FetchOutcome.OK, last.at)
+    kept = await before.sql("SELECT screen_id, version, active, top_n FROM screen_versions")
+    assert [tuple(row) for row in kept] == [(SCREEN, 1, True, 15)]
+    await before.change_screen(replace(current.screen, margin=3))
+    await before.alert("LATE")
+    assert await before.decide()

@@ -8,18 +8,27 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from database import screens, watches
+from database import watches
 from database.pool import Database
 from database.screens import Kept
-from database.watches import Turn
+from database.watches import Learnt, Suspected, Turn
 from domain.ticker import Ticker
+from domain.universe import FetchOutcome
 from tests.database.rows import Rows, a_screen
 from tests.engines.conditions import until_rows
 
 MINUTE = timedelta(seconds=60)
 GONE = timedelta(seconds=-1)
 """A lease that has run out when it is made."""
-PENDING = (Ticker("B"), Ticker("A"))
+SUSPECTED = Suspected(tickers=(Ticker("B"), Ticker("A")), total=7, reason="surprising")
+TAUGHT = Learnt(
+    outcome=FetchOutcome.SUSPECT,
+    wait=timedelta(seconds=60),
+    failures=3,
+    doubted=True,
+    suspected=SUSPECTED,
+    refused=(Ticker("C"),),
+)
 
 
 @pytest.fixture
@@ -38,19 +47,21 @@ async def taken(rows: Rows, kept: Kept, lasting: timedelta = MINUTE) -> Turn:
     return turn
 
 
-async def end(rows: Rows, turn: Turn, wait: timedelta = MINUTE) -> bool:
+async def end(
+    rows: Rows, turn: Turn, wait: timedelta = MINUTE, learnt: Learnt | None = None
+) -> bool:
     async with rows.database.write() as connection:
-        return await watches.end(connection, turn, wait)
+        usual = Learnt(outcome=FetchOutcome.OK, wait=wait)
+        return await watches.end(connection, turn, learnt or usual)
 
 
 async def rest(rows: Rows, kept: Kept) -> float:
     async with rows.database.read() as connection:
-        return (await watches.rest(connection, kept)).total_seconds()
+        return (await watches.rest(connection, kept)).span.total_seconds()
 
 
 async def changed(rows: Rows) -> Kept:
-    async with rows.database.write() as connection:
-        return await screens.change_active(connection, a_screen(top_n=3), actor="a test")
+    return await rows.change_screen(a_screen(top_n=3))
 
 
 async def due(rows: Rows) -> None:
@@ -59,9 +70,9 @@ async def due(rows: Rows) -> None:
 
 async def remembering(rows: Rows, kept: Kept) -> Turn:
     """End a turn that taught something; return it."""
-    turn = replace(await taken(rows, kept), failures=3, doubted=True, pending=PENDING)
-    assert await end(rows, turn)
-    return turn
+    turn = await taken(rows, kept)
+    assert await end(rows, turn, learnt=TAUGHT)
+    return replace(turn, failures=3, doubted=True, suspected=SUSPECTED, refused=TAUGHT.refused)
 
 
 async def test_the_first_turn_is_there_at_once_and_remembers_nothing(
@@ -69,7 +80,7 @@ async def test_the_first_turn_is_there_at_once_and_remembers_nothing(
 ) -> None:
     assert await rest(rows, kept) == 0
     turn = await taken(rows, kept)
-    assert turn == Turn(screen=kept.id, epoch=1, failures=0, doubted=False, pending=None)
+    assert turn == Turn(screen=kept.id, epoch=1, failures=0, doubted=False, suspected=None)
     assert await take(rows, kept) is None
     assert 59 < await rest(rows, kept) <= 60
 
@@ -84,8 +95,10 @@ async def test_the_next_turn_comes_when_it_is_due_and_remembers(rows: Rows, kept
 
 
 async def test_nothing_at_all_may_be_what_is_suspected(rows: Rows, kept: Kept) -> None:
-    assert await end(rows, replace(await taken(rows, kept), pending=()), GONE)
-    assert (await taken(rows, kept)).pending == ()
+    nothing = Suspected(tickers=(), total=0, reason="nothing at all")
+    taught = replace(TAUGHT, wait=GONE, suspected=nothing)
+    assert await end(rows, await taken(rows, kept), learnt=taught)
+    assert (await taken(rows, kept)).suspected == nothing
 
 
 async def test_a_turn_nobody_ended_is_taken_again_and_its_owner_fenced_out(
@@ -97,7 +110,7 @@ async def test_a_turn_nobody_ended_is_taken_again_and_its_owner_fenced_out(
     again = await taken(rows, kept)
     assert again == replace(last, epoch=lost.epoch + 1)
     before = await rows.sql("SELECT * FROM watches")
-    assert not await end(rows, replace(lost, failures=9, doubted=False, pending=None), GONE)
+    assert not await end(rows, lost, GONE)
     assert await rows.sql("SELECT * FROM watches") == before
     assert await end(rows, again)
 
@@ -116,7 +129,7 @@ async def test_a_changed_screen_is_due_at_once_and_nothing_is_remembered(
     new = await changed(rows)
     assert await rest(rows, new) == 0
     turn = await taken(rows, new)
-    assert turn == Turn(screen=kept.id, epoch=2, failures=0, doubted=False, pending=None)
+    assert turn == Turn(screen=kept.id, epoch=2, failures=0, doubted=False, suspected=None)
 
 
 async def test_a_crash_in_the_first_look_at_a_changed_screen_costs_the_lease_alone(
@@ -208,7 +221,8 @@ async def test_who_waited_for_the_end_of_a_turn_sees_what_it_recorded(
 ) -> None:
     turn = await taken(rows, kept, GONE)
     async with rows.database.write() as connection:
-        assert await watches.end(connection, turn, MINUTE)
+        learnt = Learnt(outcome=FetchOutcome.OK, wait=MINUTE)
+        assert await watches.end(connection, turn, learnt)
         late = asyncio.create_task(take(rows, kept))
         await blocked(rows)
     assert await late is None

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.pacing import next_wait
+from domain.pacing import calm_refresh, next_wait
 from domain.universe import FetchOutcome
 
 FAILURES = [outcome for outcome in FetchOutcome if not outcome.is_list and outcome != "suspect"]
@@ -13,6 +13,7 @@ outcomes = st.sampled_from(FetchOutcome)
 refreshes = st.timedeltas(timedelta(seconds=1), timedelta(days=1))
 jitters = st.floats(0, 1, exclude_max=True)
 counts = st.integers(0, 10_000)
+closed = st.timedeltas(timedelta(microseconds=1), timedelta(days=6))
 wishes = st.none() | st.timedeltas(timedelta(days=-1), timedelta(days=30))
 
 
@@ -41,6 +42,31 @@ def test_a_suspect_answer_is_looked_at_again_soon_but_not_for_ever() -> None:
     waits = [steady(60, FetchOutcome.SUSPECT, failures) for failures in (1, 2, 3, 4, 5, 6)]
     assert waits == [5, 10, 20, 40, 60, 60]
     assert steady(1, FetchOutcome.SUSPECT, 9) == 5
+
+
+def calm(refresh: float, max_age: float, until_open: float | None) -> float:
+    opens = None if until_open is None else timedelta(seconds=until_open)
+    found = calm_refresh(timedelta(seconds=refresh), timedelta(seconds=max_age), opens)
+    return round(found.total_seconds(), 3)
+
+
+@pytest.mark.parametrize(
+    ("refresh", "max_age", "until_open", "wait"),
+    [
+        (180, 540, None, 180),  # the market is open
+        (180, 540, 9_000, 324),  # six tenths of the list's life
+        (15, 180, 9_000, 108),
+        (15, 86_400, 9_000, 900),  # a quarter of an hour at most
+        (180, 86_400, 550, 500),  # even the latest look of those 500 s is at the open
+        (180, 86_400, 60, 180),  # never sooner than the refresh
+        (3_600, 10_800, 9_000, 3_600),
+        (180, 180, 9_000, 180),
+    ],
+)
+def test_while_the_market_is_closed_the_looks_are_fewer(
+    refresh: float, max_age: float, until_open: float | None, wait: float
+) -> None:
+    assert calm(refresh, max_age, until_open) == wait
 
 
 def test_finviz_is_not_asked_before_it_wishes_up_to_an_hour() -> None:
@@ -74,3 +100,28 @@ def test_more_failures_never_shorten_the_wait(
 ) -> None:
     now = next_wait(refresh, outcome, failures, jitter=jitter)
     assert next_wait(refresh, outcome, failures + 1, jitter=jitter) >= now
+
+
+@given(refreshes, refreshes, closed, jitters)
+def test_a_calm_look_is_neither_too_soon_nor_late_for_the_open_or_the_list(
+    refresh: timedelta, max_age: timedelta, until_open: timedelta, jitter: float
+) -> None:
+    rounding = timedelta(milliseconds=1)
+    slow = calm_refresh(refresh, max_age, until_open)
+    wait = next_wait(refresh, FetchOutcome.OK, 0, jitter=jitter, calm=slow)
+    usual = next_wait(refresh, FetchOutcome.OK, 0, jitter=jitter)
+    assert wait >= usual
+    assert wait <= max(1.1 * refresh, until_open) + rounding
+    assert wait <= max(1.1 * refresh, 0.7 * max_age) + rounding
+
+
+@given(refreshes, outcomes, counts, jitters, wishes)
+def test_only_after_a_list_is_a_look_calm(
+    refresh: timedelta, outcome: FetchOutcome, failures: int, jitter: float, wish: timedelta | None
+) -> None:
+    day = timedelta(days=1)
+    wait = next_wait(refresh, outcome, failures, jitter=jitter, retry_after=wish, calm=day)
+    if outcome.is_list:
+        assert wait == next_wait(day, outcome, failures, jitter=jitter, retry_after=wish)
+    else:
+        assert wait == next_wait(refresh, outcome, failures, jitter=jitter, retry_after=wish)

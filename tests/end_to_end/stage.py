@@ -203,6 +203,7 @@ def world(
             folder,
             {
                 "FINVIZ_BASE_URL": finviz_url,
+                "FINVIZ_SLOW_WHEN_CLOSED": "false",
                 "TOP_N": str(top_n),
                 "DEST_WEBHOOK_URL": f"{destination_url}/hook/secret",
                 "PRIVATE_DESTINATIONS": "127.0.0.0/8",

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from aiolimiter import AsyncLimiter
 
-from database import screens, universes
+from database import universes
 from database.screens import Kept
 from database.universes import LastFetch
 from demo.finviz import MadeUpFinviz, made_up_market
@@ -42,6 +42,7 @@ class Stage:
             "source": self.keeper.source,
             "metrics": Metrics(),
             "dice": self.keeper.dice,
+            "clock": self.keeper.clock,
         }
         return Keeper(**{**usual, **given})
 
@@ -81,8 +82,7 @@ class Stage:
         return len(self.finviz.arrivals)
 
     async def change(self, **changes: Any) -> None:
-        async with self.rows.database.write() as connection:
-            await screens.change_active(connection, a_screen(**changes), actor="a test")
+        await self.rows.change_screen(a_screen(**changes))
 
 
 @dataclass(slots=True)
@@ -111,5 +111,11 @@ async def staged(rows: Rows) -> AsyncGenerator[Stage]:
             base_url="http://finviz.test",
             spacing=AsyncLimiter(1, 0.001),
         )
-        keeper = Keeper(database=rows.database, source=source, metrics=Metrics(), dice=lambda: 0.5)
+        keeper = Keeper(
+            database=rows.database,
+            source=source,
+            metrics=Metrics(),
+            dice=lambda: 0.5,
+            clock=utc_now,
+        )
         yield Stage(rows, await rows.screen(top_n=10), finviz, keeper)

@@ -1,4 +1,5 @@
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -48,6 +49,20 @@ def test_a_made_up_export_is_read_whole() -> None:
 def test_columns_are_found_by_their_name(text: str) -> None:
     export = read_export(text.encode())
     assert (export.kind, export.total, export.tickers) == ("ok", 2, ("AA", "BRK-B"))
+
+
+def test_price_and_volume_are_read_where_there_are_columns_of_them() -> None:
+    text = 'Volume,Ticker,Price\n"1,234",AA,"1,187.10"\n-,BB,-\n,CC,\n7,AA,7\n'
+    rows = [(row.ticker, row.price, row.volume) for row in read_export(text).rows]
+    assert rows == [("AA", Decimal("1187.10"), 1234), ("BB", None, None), ("CC", None, None)]
+    bare = read_export("Ticker\nAA\n")
+    assert (bare.rows[0].price, bare.rows[0].volume) == (None, None)
+
+
+def test_an_export_proves_an_elite_account_and_a_refusal_proves_nothing() -> None:
+    assert read_export("Ticker\nAA\n").premium is True
+    assert read_export("Ticker\n").premium is True
+    assert read_export("<html>hasUserPremium: true</html>").premium is None
 
 
 def test_the_header_alone_means_that_nothing_matches() -> None:

@@ -1,14 +1,17 @@
+import gc
 import json
 import re
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from bs4.element import Tag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demo.finviz import EMPTY_PAGE, FAULTS
 from domain.universe import FetchOutcome
-from engines.universe.finviz_page import read_page
+from engines.universe.finviz_page import BOTH, LINKS, LIST_ALONE, TABLE_ALONE, read_page
 from tests.engines.finviz_pages import CORPUS, LAYOUTS, NAMES, TABLES, page_in
 
 needs_corpus = pytest.mark.skipif(
@@ -54,13 +57,18 @@ def test_every_layout_is_read_with_and_without_its_second_witness(layout: str, t
     assert page.complete
     assert [row.rank for row in page.rows] == [1, 2, 3, 4]
     assert (page.rows[0].volume == 250_000) == told
+    assert page.witness == (BOTH if told else TABLE_ALONE)
 
 
 @pytest.mark.parametrize("layout", ["cards", "charts"])
 def test_views_without_a_table_are_read_from_the_list_at_the_end(layout: str) -> None:
     page = read_page(page_in(layout, start=5))
     assert (page.kind, page.start, page.tickers) == (FetchOutcome.OK, 5, NAMES[4:8])
-    assert page.complete
+    assert (page.complete, page.witness) == (True, LINKS)
+    bare = re.sub(r'<a href="quote.ashx.t=(?!TRAP).*?</a>', "", page_in(layout, start=5))
+    assert (read_page(bare).tickers, read_page(bare).witness) == (NAMES[4:8], LIST_ALONE)
+    other = page_in(layout, start=5).replace("?t=LUMI", "?t=LUMO")
+    assert read_page(other).kind is FetchOutcome.BROKEN
     assert read_page(page_in(layout, told=False)).kind is FetchOutcome.BROKEN
     assert not read_page(page_in(layout, selector=False)).complete, "nothing tells how many are due"
 
@@ -184,9 +192,65 @@ def test_every_refusal_has_its_name(fault: str, kind: str) -> None:
     assert page.why
 
 
+@pytest.mark.parametrize(
+    ("settings", "premium"),
+    [
+        ("FinvizSettings = {hasUserPremium: true, name: ''};", True),
+        ("FinvizSettings = {hasUserPremium: false, name: ''};", False),
+        ("window.FinvizSettings={\n  versionImages: 22,\n  hasUserPremium : true,", True),
+        ('FinvizSettings = {"hasUserPremium":"true"}', True),
+        ("FinvizSettings = {'hasUserPremium' : false}", False),
+        ("FinvizSettings = {name: ''}; Other = {hasUserPremium: true}", None),
+        ("FinvizSettings = {hasUserPremium: trueish}", None),
+        ("FinvizSettings = {hasUserPremium: true}; FinvizSettings = {hasUserPremium: false}", None),
+        ("", None),
+    ],
+)
+def test_a_page_may_say_whether_the_account_is_elite(settings: str, premium: object) -> None:
+    page = read_page(page_in("C").replace("</head>", f"<script>{settings}</script></head>"))
+    assert (page.kind, page.premium) == (FetchOutcome.OK, premium)
+    assert read_page(f"{EMPTY_PAGE}<script>{settings}</script>").premium is premium
+
+
+@needs_corpus
+def test_the_stored_pages_say_whether_the_account_is_elite() -> None:
+    said = {name: read_page((CORPUS / name).read_bytes()).premium for name in PAGES}
+    assert [name for name, premium in said.items() if premium] == [
+        "2025-06_v111_elite_overview_p1_50rows.html"
+    ]
+    assert sum(premium is False for premium in said.values()) >= 9
+
+
+@pytest.mark.parametrize(
+    ("told", "price"),
+    [("1,187.10", "1187.10"), ("0.0001", "0.0001"), ("-", None), ("", None), ("1e999999", None)],
+)
+def test_a_price_is_a_plain_number_or_none(told: str, price: str | None) -> None:
+    page = read_page(page_in("D").replace("VV|12.50|250000", f"VV|{told}|x"))
+    assert page.rows[0].price == (price and Decimal(price))
+    assert page.rows[0].volume is None
+
+
 def test_a_good_page_with_a_bad_status_is_not_read() -> None:
     for status in (301, 400, 403, 404, 429, 500, 503):
         assert read_page(page_in("D"), status).rows == ()
+
+
+def tags() -> int:
+    return sum(isinstance(one, Tag) for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("page", [page_in("D"), page_in("cards"), page_in("D", ("AA", "AA"))])
+def test_a_page_that_was_read_leaves_no_garbage(page: str) -> None:
+    """What the collector must look through stops the event loop for as long."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = tags()
+        read_page(page)
+        assert tags() - before <= 1, "the root stays"
+    finally:
+        gc.enable()
 
 
 @settings(max_examples=200)

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-from database import screens
 from database.pool import Database
 from database.screens import Kept
 from domain.gate import SellPolicy
@@ -85,13 +84,10 @@ async def test_a_new_list_a_confirmation_and_a_new_screen_count_at_once(
     await rows.adopt(kept, "NEW")
     assert await reason("NEW") is None
     await rows.adopt(kept, "TOP", "NEW")
-    async with rows.database.write() as connection:
-        await screens.change_active(connection, a_screen(top_n=1), actor="a test")
+    await rows.change_screen(a_screen(top_n=1))
     assert await reason("NEW") == "not_in_list"
     assert await reason("TOP") is None
-    async with rows.database.write() as connection:
-        other = "https://finviz.com/screener.ashx?v=111&f=cap_large"
-        await screens.change_active(connection, a_screen(url=other), actor="a test")
+    await rows.change_screen(a_screen(url="https://finviz.com/screener.ashx?v=111&f=cap_large"))
     assert await reason("TOP") == "list_unknown"
 
 

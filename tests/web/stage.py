@@ -55,6 +55,7 @@ def settings(**changes: object) -> Settings:
         "dest_webhook_url": "https://destination.example/hook/a-password",
         "dest_webhook_rate_limiting_enabled": False,
         "finviz_base_url": "http://finviz.example",
+        "finviz_slow_when_closed": False,
         "finviz_config_file": "no-such-file.json",
         "top_n": TOP_N,
         "worker_concurrency": 2,

@@ -1,6 +1,6 @@
 """Who may pass which door: every route against every credential; headers on every answer."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -11,7 +11,15 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from main import build
-from tests.web.stage import ADMIN_TOKEN, UPDATE_TOKEN, WEBHOOK_TOKEN, Relay, settings
+from tests.web.stage import (
+    ADMIN_TOKEN,
+    UPDATE_TOKEN,
+    WEBHOOK_TOKEN,
+    Relay,
+    cloned,
+    relay,
+    settings,
+)
 from web.security import SECURITY_HEADERS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -54,6 +62,35 @@ DOORS: dict[Door, tuple[int, ...]] = {
     ("GET", "/api/deliveries"): READ,
     ("POST", "/api/deliveries/{id}/resolve"): tuple(400 if one == 200 else one for one in CHANGE),
     ("POST", "/api/deliveries/{id}/cancel"): tuple(404 if one == 200 else one for one in CHANGE),
+    ("POST", "/api/universe/refresh"): tuple(202 if one == 200 else one for one in CHANGE),
+    **{
+        ("POST", f"/api/{path}"): tuple(400 if one == 200 else one for one in CHANGE)
+        for path in (
+            *("universe/accept", "universe/refuse", "lookout/pause"),
+            *("screens", "screens/try", "screens/import"),
+        )
+    },
+    ("GET", "/api/lookout"): READ,
+    ("POST", "/api/lookout/resume"): CHANGE,
+    ("GET", "/api/screens"): READ,
+    ("GET", "/api/screens/export"): READ,
+    ("POST", "/api/screens/export"): CHANGE,
+    ("GET", "/api/screens/{id}"): tuple(404 if one == 200 else one for one in READ),
+    ("PATCH", "/api/screens/{id}"): tuple(400 if one == 200 else one for one in CHANGE),
+    **{
+        ("POST", f"/api/screens/{{id}}/{order}"): tuple(
+            404 if one == 200 else one for one in CHANGE
+        )
+        for order in ("duplicate", "activate", "archive", "restore")
+    },
+    ("GET", "/api/universes"): READ,
+    ("GET", "/api/universes/{version}"): tuple(404 if one == 200 else one for one in READ),
+    **{
+        ("GET", f"/api/universes/{path}"): tuple(400 if one == 200 else one for one in READ)
+        for path in ("at", "rank")
+    },
+    ("GET", "/api/fetches"): READ,
+    ("POST", "/api/whatif"): tuple(400 if one == 200 else one for one in READ),
     ("GET", "/finviz/config"): READ,
     ("POST", "/finviz/config"): CHANGE,
     ("GET", "/admin"): PAGE,
@@ -87,6 +124,14 @@ def framework() -> FastAPI:
 async def test_every_route_has_a_row_in_this_table() -> None:
     """A new route fails here until somebody has thought about who may use it."""
     assert set(routes(vars(framework().router)["routes"])) == {*DOORS, ("MOUNT", "/static")}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Relay]:
+    """One of the doors writes the configuration file: not into the folder the tests run in."""
+    file = tmp_path_factory.mktemp("doors") / "finviz_config.json"
+    async with cloned(template) as url, relay(url, finviz_config_file=str(file)) as one:
+        yield one
 
 
 async def sign_in(relay: Relay) -> str:
@@ -128,10 +173,11 @@ async def test_a_door_opens_to_whom_it_should(
     shared: Relay, ended: str, door: Door, credential: str
 ) -> None:
     method, path = door
+    await shared.execute("UPDATE lookout SET by_hand_at = NULL")
     headers = await headers_of(shared, credential, ended)
     body: dict[str, object] | None = {} if door == ("POST", "/finviz/config") else None
     answer = await shared.http.request(
-        method, path.format(id=NOBODY), headers=headers, follow_redirects=False, json=body
+        method, path.format(id=NOBODY, version=0), headers=headers, follow_redirects=False, json=body
     )
     assert answer.status_code == DOORS[door][CREDENTIALS.index(credential)]
     if answer.status_code == 401 and path != "/admin/login":

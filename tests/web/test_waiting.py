@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import main
+import furnishing
 from tests.engines.wire import wired
 from tests.web.stage import cloned, relay
 
@@ -22,11 +22,11 @@ async def test_a_database_that_comes_late_is_waited_for(
                 if record.getMessage() == "database.awaited":
                     wire.down = False
 
-        log = logging.getLogger("main")
+        log = logging.getLogger("furnishing")
         handler = Comes()
         log.addHandler(handler)
         try:
-            with caplog.at_level(logging.WARNING, "main"):
+            with caplog.at_level(logging.WARNING, "furnishing"):
                 async with relay(through, own_url=url) as one:
                     assert (await one.http.get("/health/ready")).status_code == 200
         finally:
@@ -37,7 +37,7 @@ async def test_a_database_that_comes_late_is_waited_for(
 async def test_one_that_never_answers_is_said_in_a_line(
     template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(main, "PATIENCE", timedelta(0))
+    monkeypatch.setattr(furnishing, "PATIENCE", timedelta(0))
     async with cloned(template) as url, wired(url, tmp_path) as (wire, through):
         wire.down = True
         with pytest.raises(AssertionError, match="the database did not answer"):

@@ -1,0 +1,102 @@
+"""The markup of a Finviz page: the part of it that matters, walked once."""
+
+import re
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+from bs4 import BeautifulSoup
+from bs4.element import Tag
+
+EMPTY_MARK = "js-screener-body-empty"
+MARKS = ("screener-total", "count-text", EMPTY_MARK)
+"""One of them stands in the first tag that matters."""
+
+QUOTE_PATH = re.compile(r"(?:^|/)(?:quote(?:\.ashx)?|stock)/?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one walk over a page finds; to ask the page for each of them takes twice as long."""
+
+    counts: list[Tag] = field(default_factory=list[Tag])
+    selectors: list[Tag] = field(default_factory=list[Tag])
+    tables: list[Tag] = field(default_factory=list[Tag])
+    links: list[Tag] = field(default_factory=list[Tag])
+    empty: list[Tag] = field(default_factory=list[Tag])
+
+
+@contextmanager
+def walked(text: str) -> Generator[Seen]:
+    """What a page holds from the first mark on, for as long as it is looked at.
+
+    The tree is taken apart afterwards. It is full of cycles: left to the garbage collector, it
+    would stop the whole process, the event loop too, for a tenth of a second now and then.
+    """
+    begin = _begin(text)
+    soup = BeautifulSoup("" if begin is None else text[begin:], "lxml")
+    try:
+        yield _walk(soup)
+    finally:
+        soup.clear(decompose=True)
+
+
+def _begin(text: str) -> int | None:
+    """Where the first tag with one of the marks begins: what is before costs time to parse."""
+    return min((at for mark in MARKS if (at := _tag_with(text, mark)) is not None), default=None)
+
+
+def _tag_with(text: str, mark: str) -> int | None:
+    at = text.find(mark)
+    while at >= 0:
+        begin = text.rfind("<", 0, at)
+        if begin >= 0 and text.find(">", begin, at) < 0:
+            return begin
+        at = text.find(mark, at + 1)
+    return None
+
+
+def _walk(soup: BeautifulSoup) -> Seen:
+    seen = Seen()
+    by_id = {"pageSelect": seen.selectors, EMPTY_MARK: seen.empty}
+    by_name = {"table": seen.tables, "a": seen.links}
+    for tag in soup.find_all(name=True):
+        by_name.get(tag.name, []).append(tag)
+        id = attribute(tag, "id")
+        by_id.get(id, []).append(tag)
+        if id == "screener-total" or "count-text" in classes(tag):
+            seen.counts.append(tag)
+    return seen
+
+
+def header_names(table: Tag) -> set[str]:
+    first = table.find("tr")
+    if first is None:
+        return set()
+    cells = first.find_all(["td", "th"], recursive=False)
+    return {cell.get_text(strip=True) for cell in cells}
+
+
+def linked(links: Iterable[Tag]) -> list[str]:
+    """The tickers whose quotes these links lead to, each once; most lead to the same ones."""
+    addresses = dict.fromkeys(attribute(link, "href") for link in links)
+    return list(dict.fromkeys(name for address in addresses for name in _quoted(address)))
+
+
+def _quoted(address: str) -> list[str]:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return []
+    return parse_qs(parts.query).get("t", []) if QUOTE_PATH.search(parts.path) else []
+
+
+def attribute(tag: Tag, name: str) -> str:
+    value = tag.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def classes(tag: Tag) -> Sequence[str]:
+    value = tag.get("class")
+    return value.split() if isinstance(value, str) else value or ()

@@ -1,0 +1,125 @@
+"""Before the first step: settings that cannot work are refused, an empty database is furnished."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from config import Settings, SettingsError
+from database import destinations, screens
+from database.migrate import UnfitDatabaseError, migrate, require_durable
+from database.pool import Database, is_unavailable
+from database.screens import Kept, ScreenId
+from database.vault import Vault
+from domain.address import DestinationUrlError, check_destination_url
+from domain.delivery import DestinationId
+from domain.destination import Destination, SigningKeys, default_windows, own_hosts
+from domain.screen import EXAMPLE_URL, Screen, ScreenError, parse_screen_url
+from domain.screen_terms import NamedScreen
+from domain.signal import uuid7
+from domain.signature import key_of
+from engines.clock import entropy, utc_now
+from engines.universe import config_file
+
+FROM_ENVIRONMENT = "the environment"
+PATIENCE = timedelta(seconds=30)
+
+log = logging.getLogger(__name__)
+
+
+def refuse_unfit(settings: Settings) -> None:
+    """Raise SettingsError for what only the domain can judge: addresses, keys, the first screen."""
+    for name, check in {
+        "ENCRYPTION_KEY": lambda: Vault.from_key(settings.encryption_key.get_secret_value()),
+        "DEST_WEBHOOK_SIGNING_SECRET": lambda: key_of(
+            settings.dest_webhook_signing_secret.get_secret_value()
+        ),
+        "DEST_WEBHOOK_URL": lambda: _first_destination(settings),
+        "FINVIZ_URL or FINVIZ_CONFIG_FILE": lambda: _first_screens(settings),
+    }.items():
+        try:
+            check()
+        except (ValueError, ScreenError, DestinationUrlError) as error:
+            raise SettingsError(
+                f"{name}: {error}".replace(f"{name}: {name}: ", f"{name}: ")
+            ) from None
+
+
+async def prepare(
+    database: Database, settings: Settings, vault: Vault, *, check_durability: bool
+) -> None:
+    """Give a server that starts beside us, or goes away meanwhile, half a minute to be there.
+
+    Every part may be repeated. Raises UnfitDatabaseError.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + PATIENCE.total_seconds()
+    while True:
+        try:
+            if check_durability:
+                await require_durable(database)
+            await migrate(database)
+            return await _furnish(database, settings, vault)
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            if clock() > deadline:
+                raise UnfitDatabaseError(
+                    f"the database did not answer within {PATIENCE.seconds} s"
+                ) from None
+        log.warning("database.awaited")
+        await asyncio.sleep(1)
+
+
+async def _furnish(database: Database, settings: Settings, vault: Vault) -> None:
+    """Put the first screens and the first destination in place, where there are none."""
+    first, *others = _first_screens(settings)
+    destination = _first_destination(settings)
+    async with database.write() as connection:
+        made = await screens.create_first(connection, _new_screen(first), actor=FROM_ENVIRONMENT)
+        for screen in others if made else ():
+            await screens.create(connection, _new_screen(screen), actor=FROM_ENVIRONMENT)
+        if destination and not await destinations.create_first(
+            connection, vault, destination, actor=FROM_ENVIRONMENT
+        ):
+            log.info("destination.in_database", extra={"setting": "DEST_WEBHOOK_URL"})
+
+
+def _new_screen(named: NamedScreen) -> Kept:
+    return Kept(
+        id=ScreenId(uuid7(utc_now(), entropy(10))),
+        name=named.name,
+        note=named.note,
+        version=1,
+        screen=named.screen,
+    )
+
+
+def _first_screens(settings: Settings) -> list[NamedScreen]:
+    """FINVIZ_CONFIG_FILE where it is there, else FINVIZ_URL, TOP_N and FINVIZ_REFRESH_SEC."""
+    seconds = settings.finviz_refresh_sec or (15 if settings.finviz_use_elite else 180)
+    default = Screen(
+        url=parse_screen_url(settings.finviz_url or EXAMPLE_URL),
+        top_n=settings.top_n,
+        refresh=timedelta(seconds=seconds),
+        slow_when_closed=settings.finviz_slow_when_closed,
+    )
+    return config_file.read_all(settings.finviz_config_file, default)
+
+
+def _first_destination(settings: Settings) -> Destination | None:
+    if settings.dest_webhook_url is None:
+        return None
+    url = check_destination_url(
+        settings.dest_webhook_url.get_secret_value(),
+        private=settings.private_destinations,
+        own_hosts=own_hosts(settings.public_url),
+    )
+    windows = settings.rate_windows
+    return Destination(
+        id=DestinationId(uuid7(utc_now(), entropy(10))),
+        name="main",
+        url=url,
+        keys=SigningKeys(key_of(settings.dest_webhook_signing_secret.get_secret_value())),
+        windows=default_windows(url) if windows is None else windows,
+        version=1,
+    )
