@@ -8,20 +8,14 @@ from sqlalchemy import text
 
 from database.pool import Connection
 from database.screens import Kept
-from database.universes import LIST, universe_of
+from database.universes import LIST, NEWEST, universe_of
 from domain.universe import FetchOutcome, Row, Succession, Trust, succession, trust
 
 # The list before, while nobody else can make the next: whoever adopts holds the watch's row. A
 # screen that was changed since it was asked for is asked again; its answer does not count.
 LAST = text(f"""
     SELECT {LIST}, universe.top_n, universe.margin, clock_timestamp() AS now
-    FROM screens
-    LEFT JOIN LATERAL (
-        SELECT * FROM universes
-        WHERE universes.screen_id = screens.id AND universes.url = screens.url
-          AND CAST(md5(universes.url) AS uuid) = CAST(md5(screens.url) AS uuid)
-        ORDER BY universes.version DESC LIMIT 1
-    ) AS universe ON true
+    FROM screens {NEWEST}
     WHERE screens.id = :screen AND screens.version = :screen_version
     FOR SHARE OF screens
 """)

@@ -15,17 +15,16 @@ from domain.universe import FetchOutcome, Universe
 
 Key: TypeAlias = tuple[object, ...]
 
-# The universe in force is the newest one that the active screen answered at its present address.
-_IN_FORCE = """
-    FROM screens
-    LEFT JOIN LATERAL (
+# The newest list that a screen answered at its present address.
+NEWEST = """LEFT JOIN LATERAL (
         SELECT * FROM universes
         WHERE universes.screen_id = screens.id AND universes.url = screens.url
           AND CAST(md5(universes.url) AS uuid) = CAST(md5(screens.url) AS uuid)
         ORDER BY universes.version DESC LIMIT 1
-    ) AS universe ON true
-    WHERE screens.active
-"""
+    ) AS universe ON true"""
+
+# The universe in force is that of the active screen.
+_IN_FORCE = f"FROM screens {NEWEST} WHERE screens.active"
 
 MARK = text(f"""
     SELECT screens.id, screens.version AS screen_version, universe.version, universe.confirmed_at,

@@ -1,7 +1,6 @@
 """Destinations as an operator runs them: /api/destinations."""
 
 import base64
-import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, TypeAlias
@@ -17,14 +16,19 @@ from domain.signal import uuid7
 from domain.signature import PREFIX
 from web.dependencies import Configurer, Parts, Reader, State, Trader
 from web.errors import ProblemError
-from web.payloads import Cancellation, DestinationChange, DestinationIn, Rotation, invalid
+from web.payloads import (
+    Cancellation,
+    DestinationChange,
+    DestinationIn,
+    Rotation,
+    meant_version,
+)
 
 router = APIRouter(prefix="/api/destinations", tags=["destinations"])
 
 KEY_BYTES = 32
 
 Shown: TypeAlias = dict[str, Any]
-ETAG = re.compile(r'"?(\d{1,18})"?', re.ASCII)
 
 
 def missing() -> ProblemError:
@@ -109,7 +113,7 @@ async def change_destination(
     if_match: Annotated[str | None, Header(max_length=40)] = None,
 ) -> Shown:
     """Make a new version; what is queued keeps the one it was approved for."""
-    destination, wanted = DestinationId(id), _version(if_match, given.version)
+    destination, wanted = DestinationId(id), meant_version(if_match, given.version)
     async with parts["pages"].write() as connection:
         found = await destinations.hold(connection, parts["vault"], destination)
         if found is None:
@@ -128,15 +132,6 @@ async def change_destination(
         except NameTakenError:
             raise taken() from None
     return await _answer(parts, destination) | {"changed": changed != current}
-
-
-def _version(if_match: str | None, given: int | None) -> int | None:
-    """The version a change is meant for, from `If-Match` (RFC 9110 §13.1.1) or the body."""
-    if if_match is None or if_match == "*":
-        return given
-    if not (tag := ETAG.fullmatch(if_match)):
-        raise invalid("if-match", "if-match must be a version")
-    return int(tag[1])
 
 
 async def _turn(id: UUID, turn: Turn, parts: State, actor: str) -> Shown:

@@ -1,5 +1,6 @@
 """What callers may send, and how it becomes a domain value."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -25,6 +26,8 @@ from domain.mapping import BodyMapping, MappingError, Preset, Scalar
 from domain.screen import EXAMPLE_URL, Screen, ScreenError, parse_screen_url
 from web.dependencies import Rules
 from web.errors import ProblemError
+
+ETAG = re.compile(r'"?(\d{1,18})"?', re.ASCII)
 
 
 class ScreenIn(BaseModel):
@@ -62,6 +65,15 @@ class ScreenIn(BaseModel):
 
 def invalid(field: str, problem: str) -> ProblemError:
     return ProblemError(400, "invalid_field", problem, field=field)
+
+
+def meant_version(if_match: str | None, given: int | None) -> int | None:
+    """The version a change is meant for, from `If-Match` (RFC 9110 §13.1.1) or the body."""
+    if if_match is None or if_match == "*":
+        return given
+    if not (tag := ETAG.fullmatch(if_match)):
+        raise invalid("if-match", "if-match must be a version")
+    return int(tag[1])
 
 
 class MappingIn(BaseModel):

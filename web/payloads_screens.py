@@ -1,6 +1,5 @@
 """What callers may send about screens and lists, and how it becomes a domain value."""
 
-import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Annotated
@@ -13,7 +12,6 @@ from domain.screen_terms import READERS
 from domain.ticker import Ticker
 from web.payloads import Word, invalid
 
-ETAG = re.compile(r'"?(\d{1,18})"?', re.ASCII)
 VISIBLE = r"^[^\x00-\x1f\x7f]+$"
 
 
@@ -24,15 +22,6 @@ def named_fields() -> Generator[None]:
         yield
     except ScreenError as error:
         raise invalid(error.field, str(error)) from None
-
-
-def meant_version(if_match: str | None, given: int | None) -> int | None:
-    """The version a change is meant for, from `If-Match` (RFC 9110 §13.1.1) or the body."""
-    if if_match is None or if_match == "*":
-        return given
-    if not (tag := ETAG.fullmatch(if_match)):
-        raise invalid("if-match", "if-match must be a version")
-    return int(tag[1])
 
 
 class ScreenTerms(BaseModel):

@@ -23,11 +23,11 @@ from domain.screen_terms import (
 from domain.signal import uuid7
 from web.dependencies import Configurer, Parts, Reader, Rules, State
 from web.errors import ProblemError
+from web.payloads import meant_version
 from web.payloads_screens import (
     Copy,
     ScreenChange,
     ScreenNew,
-    meant_version,
     named_fields,
 )
 

@@ -176,8 +176,9 @@ async def test_a_door_opens_to_whom_it_should(
     await shared.execute("UPDATE lookout SET by_hand_at = NULL")
     headers = await headers_of(shared, credential, ended)
     body: dict[str, object] | None = {} if door == ("POST", "/finviz/config") else None
+    path = path.format(id=NOBODY, version=0)
     answer = await shared.http.request(
-        method, path.format(id=NOBODY, version=0), headers=headers, follow_redirects=False, json=body
+        method, path, headers=headers, follow_redirects=False, json=body
     )
     assert answer.status_code == DOORS[door][CREDENTIALS.index(credential)]
     if answer.status_code == 401 and path != "/admin/login":
