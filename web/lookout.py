@@ -14,6 +14,7 @@ from database.adopting import Listing
 from database.lookout import Lookout
 from database.pool import Connection
 from database.screens import Kept, ScreenId
+from database.universes import LastFetch
 from domain.gate import list_max_age
 from domain.screen import Screen, ScreenKind, looks_unfiltered
 from domain.screen_terms import changed_screen, new_screen
@@ -220,17 +221,27 @@ async def accept(given: Seen, parts: Parts, actor: Configurer) -> Shown:
     """Let the suspect list replace the one in force, at once."""
     tickers = given.names()
     async with parts["pages"].write() as connection:
+        last = await universes.last_fetch(connection)
         total = await watches.accept(connection, tickers, actor=actor, reason=given.reason)
         kept = await screens.hold_active(connection)
         if total is None or kept is None:
             raise await _not_this_one(connection)
+        max_age = list_max_age(kept.screen.refresh, parts["rules"].list_max_age)
+        _check_seen(last, max_age)
         rows = [Row(rank=rank, ticker=ticker) for rank, ticker in enumerate(tickers, start=1)]
         listing = Listing(rows=rows, total=total, accepted_by=actor)
-        max_age = list_max_age(kept.screen.refresh, parts["rules"].list_max_age)
         version = await adopting.adopt(connection, kept, listing, max_age=max_age)
         whole_market = await _believe_total(connection, kept, total, actor)
     parts["wake_keeper"]()
     return {"version": version, "tickers": len(rows), "total": total, "whole_market": whole_market}
+
+
+def _check_seen(last: LastFetch | None, max_age: timedelta) -> None:
+    """What was accepted counts as seen just now, so it must have been. Raises ProblemError."""
+    seen = last is not None and last.outcome is FetchOutcome.SUSPECT
+    if not (seen and last and last.now - last.at <= max_age):
+        words = "The last look did not bring it, or is too long ago: refresh first."
+        raise ProblemError(409, "too_old", words)
 
 
 async def _believe_total(connection: Connection, kept: Kept, total: int, actor: str) -> bool:

@@ -10,6 +10,7 @@ from database.universes import Current, LastFetch
 from domain.breaker import BreakerState
 from domain.destination import Mode
 from domain.gate import Reason
+from domain.screen import Screen
 from domain.universe import FetchOutcome, Trust
 from web.signals import said
 
@@ -174,7 +175,7 @@ def list_view(
         margin=screen.margin,
         wait=duration(screen.wait) if screen.wait else "off",
         url=screen.url,
-        ends=Moment(screen.valid_until, iso(screen.valid_until)) if screen.valid_until else None,
+        ends=_ends(screen),
         tickers=[
             RankedTicker(
                 rank=rank,
@@ -186,6 +187,12 @@ def list_view(
         if universe
         else [],
     )
+
+
+def _ends(screen: Screen) -> Moment | None:
+    if screen.valid_until is None:
+        return None
+    return Moment(screen.valid_until, f"{screen.valid_until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC")
 
 
 def _next_try(last: LastFetch | None) -> str:
@@ -276,7 +283,8 @@ def summary(view: ListView, found: Snapshot) -> tuple[str, str]:
     held = [one.name for one in found.standings if one.held_for]
     doing = f"Waiting for {', '.join(held)}." if held else "Forwarding."
     troubled = any(one.held or one.breaker != BreakerState.CLOSED for one in found.standings)
-    calm = view.trust == Trust.FRESH and not held and not troubled
+    doubtful = view.trust != Trust.FRESH or view.paused or view.pending
+    calm = not (doubtful or held or troubled)
     return f"{doing} {listed} {waiting} waiting.", "good" if calm else "warn"
 
 

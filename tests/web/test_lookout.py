@@ -306,6 +306,23 @@ async def has_asked_as(relay: Relay, version: int) -> bool:
     return [row.outcome for row in found] == ["ok"]
 
 
+@pytest.mark.parametrize(
+    "meanwhile", ["at = at - interval '1 h'", "outcome = 'blocked', detail = 'no'"]
+)
+async def test_a_list_that_is_no_longer_seen_is_not_taken_for_fresh(
+    template: str, meanwhile: str
+) -> None:
+    async with cloned(template) as url, relay(url) as it:
+        it.finviz.market = list(OTHERS)
+        before, seen = await it.read("/api/universe"), await suspected(it)
+        await it.execute(f"UPDATE fetches SET {meanwhile}")
+        answer = await post(it, "universe/accept", {"tickers": seen})
+        assert (answer.status_code, answer.json()["code"]) == (409, "too_old")
+        after = await it.read("/api/universe")
+        assert after["version"] == before["version"]
+        assert after["pending"]["tickers"] == seen
+
+
 async def test_a_word_on_a_list_of_another_address_comes_too_late(template: str) -> None:
     async with cloned(template) as url, relay(url) as it:
         it.finviz.market = list(OTHERS)
