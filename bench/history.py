@@ -57,7 +57,7 @@ FILL = r"""
     SELECT fetched_at, 'universe.adopted', jsonb_build_object(
         'screen_id', screen_id, 'version', version, 'tickers', 20, 'total', total,
         'entered', entered, 'dropped', dropped)
-    FROM made ORDER BY version
+    FROM made WHERE entered <> '{}' OR dropped <> '{}' ORDER BY version
 """
 SIGNALS = """
     INSERT INTO signals (id, source, ticker, side, content_type, body, body_sealed, hop,

@@ -20,7 +20,8 @@ LAST = text(f"""
     FOR SHARE OF screens
 """)
 
-# A list equal to the last one is a touch, not a copy.
+# A list equal to the last one is a touch, not a copy. The audit trail is told who came and left: one
+# that only ranks the same tickers otherwise is no event.
 TOUCH = text("""
     UPDATE universes
     SET confirmed_at = clock_timestamp(), total = :total,
@@ -46,7 +47,7 @@ ADOPT = text("""
                jsonb_strip_nulls(jsonb_build_object(
                    'screen_id', screen_id, 'version', version, 'tickers', cardinality(tickers),
                    'total', total, 'entered', entered, 'dropped', dropped))
-        FROM made
+        FROM made WHERE :told
     )
     SELECT version FROM made
 """)
@@ -122,7 +123,8 @@ async def adopt(
     if was == new:
         await connection.execute(TOUCH, values | {"version": row.version})
         return row.version
-    return (await connection.execute(ADOPT, values | _steps(steps))).scalar_one()
+    told = before is None or bool(steps.changes.entered or steps.changes.left)
+    return (await connection.execute(ADOPT, values | _steps(steps) | {"told": told})).scalar_one()
 
 
 def _values(kept: Kept, listing: Listing) -> dict[str, object]:

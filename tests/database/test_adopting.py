@@ -56,6 +56,15 @@ async def test_who_enters_and_who_is_dropped(rows: Rows, kept: Kept) -> None:
     assert (detail["entered"], detail["dropped"]) == (["C"], ["B"])
 
 
+async def test_other_ranks_of_the_same_tickers_are_a_version_and_no_event(
+    rows: Rows, kept: Kept
+) -> None:
+    await rows.adopt(kept, "A", "B", "C")
+    await rows.adopt(kept, "B", "A", "C")
+    assert (await newest(rows)).tickers == ["B", "A", "C"]
+    assert (await rows.events()).count("universe.adopted") == 1
+
+
 async def test_who_falls_within_the_margin_is_kept_and_out_behind_it(
     rows: Rows, kept: Kept
 ) -> None:

@@ -256,7 +256,8 @@ async def relay(
     url: str, *, own_url: str | None = None, wait: bool = True, **changes: object
 ) -> AsyncGenerator[Relay]:
     """Build, start, and (``wait``) have a list. The test's own view goes by ``own_url``."""
-    finviz, destination = MadeUpFinviz(made_up_market(3, 60), step=100), Destination()
+    token = str(changes.get("finviz_auth_token", ""))
+    finviz, destination = MadeUpFinviz(made_up_market(3, 60), step=100, token=token), Destination()
     outside = Outside(
         finviz=httpx.ASGITransport(finviz), destination=httpx.ASGITransport(destination)
     )
