@@ -20,8 +20,8 @@ LAST = text(f"""
     FOR SHARE OF screens
 """)
 
-# A list equal to the last one is a touch, not a copy. The audit trail is told who came and left: one
-# that only ranks the same tickers otherwise is no event.
+# A list equal to the last one is a touch, not a copy. The audit trail is told who came and left:
+# one that only ranks the same tickers otherwise is no event.
 TOUCH = text("""
     UPDATE universes
     SET confirmed_at = clock_timestamp(), total = :total,
