@@ -13,6 +13,8 @@ from launcher.postgres import LocalPostgres
 from launcher.postgres_programs import PostgresError
 from launcher.terminal import Refusal, say
 
+MEMORY = Path("/dev/shm")  # noqa: S108  a folder of our own is made in it
+ROOM = 4_000_000_000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -20,12 +22,18 @@ def run_tests(arguments: Sequence[str]) -> int:
     """Run pytest with ``arguments``, two workers by default; return its exit code."""
     if not any(map(shutil.which, BROWSERS)):
         say("No Chromium here: browser tests are skipped (Debian: sudo apt install chromium).")
-    with tempfile.TemporaryDirectory(prefix="tests-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tests-", dir=_in_memory()) as folder:
         try:
             with LocalPostgres(Path(folder), durable=False, say=say) as postgres:
                 return _pytest(arguments, postgres.dsn)
         except PostgresError as error:
             raise Refusal(str(error)) from None
+
+
+def _in_memory() -> Path | None:
+    """Where Linux keeps files in memory, when there is room: hundreds of databases come and go."""
+    has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM
+    return MEMORY if has_room and os.access(MEMORY, os.W_OK) else None
 
 
 def _pytest(arguments: Sequence[str], dsn: str) -> int:
