@@ -19,7 +19,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def run_tests(arguments: Sequence[str]) -> int:
-    """Run pytest with ``arguments``, two workers by default; return its exit code."""
+    """Run pytest, with three workers unless told otherwise: often they wait. Return its exit code."""
     if not any(map(shutil.which, BROWSERS)):
         say("No Chromium here: browser tests are skipped (Debian: sudo apt install chromium).")
     with tempfile.TemporaryDirectory(prefix="tests-", dir=_in_memory()) as folder:
@@ -38,7 +38,7 @@ def _in_memory() -> Path | None:
 
 def _pytest(arguments: Sequence[str], dsn: str) -> int:
     chosen = any(a.startswith(("-n", "--numprocesses", "--pdb")) for a in arguments)
-    command = [sys.executable, "-m", "pytest", *([] if chosen else ["-n", "2"]), *arguments]
+    command = [sys.executable, "-m", "pytest", *([] if chosen else ["-n", "3"]), *arguments]
     environment = os.environ | {"TEST_DATABASE_URL": dsn}
     with subprocess.Popen(command, cwd=ROOT, env=environment) as pytest:
         try:
