@@ -19,7 +19,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def run_tests(arguments: Sequence[str]) -> int:
-    """Run pytest, with three workers unless told otherwise: often they wait. Return its exit code."""
+    """Run pytest, with three workers unless told otherwise: often they wait. Return its code."""
     if not any(map(shutil.which, BROWSERS)):
         say("No Chromium here: browser tests are skipped (Debian: sudo apt install chromium).")
     with tempfile.TemporaryDirectory(prefix="tests-", dir=_in_memory()) as folder:
