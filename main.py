@@ -24,7 +24,6 @@ from engines.failpoints import Reach, passes
 from engines.metrics import Metrics
 from engines.relay.forwarder import Forwarder
 from engines.relay.gatekeeper import CurrentList, Gatekeeper
-from engines.relay.historian import Historian
 from engines.relay.intake import Intake
 from engines.relay.leasing import Leasing
 from engines.relay.settler import Settler
@@ -34,6 +33,7 @@ from engines.universe import calendar
 from engines.universe.finviz import USER_AGENT, FinvizSource
 from engines.universe.finviz_login import Login
 from engines.universe.fixed import FixedList, SourceByKind
+from engines.universe.historian import Historian
 from engines.universe.keeper import Keeper
 from engines.universe.source import UniverseSource
 from engines.worker import Bell, Worker

@@ -30,7 +30,7 @@ from web.security import SecurityHeaders
 from web.webhook import Webhook
 
 STATIC = Path(__file__).parents[1] / "static"
-PAGES = (
+MODULES = (
     *(health, lists, universes, screen_files, screens, lookout, whatif),
     *(signals, destinations, deliveries, admin, login),
 )
@@ -52,7 +52,7 @@ def create_app(
         max_body_size=MOST_BYTES,
     )
     errors.install(app)
-    for module in PAGES:
+    for module in MODULES:
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from engines.relay.historian import EVERY, Historian
+from engines.universe.historian import EVERY, Historian
 from engines.worker import AGAIN
 from tests.database.lists import Lists, begun
 from tests.database.rows import Rows
