@@ -1,5 +1,6 @@
 """The modes of `python -m tests.chaos`, in short forms; and what they make of what they saw."""
 
+import random  # noqa: TID251  chance is drawn from a seed
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from demo.finviz import Arrival as Asked
+from engines.clock import utc_now
 from engines.failpoints import Point
 from launcher.terminal import say
 from tests.chaos.failures import Armed, Strike
@@ -23,14 +25,18 @@ slow = pytest.mark.slow
 patient = pytest.mark.timeout(900)
 
 
+def drawn() -> list[Point]:
+    """One of all, another every day."""
+    return [random.Random(utc_now().toordinal()).choice(list(Point))]
+
+
 @slow
 @patient
 async def test_a_kill_at_a_failpoint(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """With --long only: `tests/chaos/test_chaos.py` arms some of them in every run."""
-    if not request.config.getoption("--long"):
-        pytest.skip("takes long: --long")
-    points = in_turn()
-    for count in (1, 2):
+    """With --long at every one, and with one replica too."""
+    is_long = request.config.getoption("--long")
+    points = in_turn() if is_long else drawn()
+    for count in (1, 2) if is_long else (1,):
         result = await strike_points(points, tmp_path / str(count), say, replicas=count)
         assert result.broken == []
         assert result.numbers["struck"] == len(points)

@@ -172,7 +172,7 @@ ACTS: dict[Callable[[Day], Awaitable[None]], int] = {
 }
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(24))
 async def test_no_short_is_opened_and_no_sell_is_lost(rows: Rows, seed: int) -> None:
     chance = random.Random(seed)
     guarantees = [chance.choice(list(Guarantee)) for _ in range(2)]

@@ -130,7 +130,8 @@ def test_surprises_end_as_they_should_and_approvals_prove_it(moving: World) -> N
     shrunk_to_a_third(moving, old)
     new = unrelated(moving, old)
     second_page_fails(moving, new)
-    moved_once(moving, new)
+    after = moved_once(moving, new)
+    moving_all_the_time(moving, after)
 
 
 def shrunk_to_a_third(stage: World, old: Sequence[str]) -> None:
@@ -165,7 +166,7 @@ def second_page_fails(stage: World, new: Sequence[str]) -> None:
     stage.finviz.answer_with(None)
 
 
-def moved_once(stage: World, new: Sequence[str]) -> None:
+def moved_once(stage: World, new: Sequence[str]) -> list[str]:
     """Between its pages: it is read again from the beginning, and then it is whole."""
     stage.finviz.market = made_up_market(9, 60)
     turned = iter([True])
@@ -179,6 +180,14 @@ def moved_once(stage: World, new: Sequence[str]) -> None:
     after = top(stage)
     assert names(stage)[:TOP_N] == after
     assert approved(stage, [new[24], after[0]]) == [after[0]]
+    return after
+
+
+def moving_all_the_time(stage: World, after: Sequence[str]) -> None:
+    """No list comes of it, the last one stays."""
+    stage.finviz.before = lambda asked: turn(stage) if "r=21" in asked.query else None
+    assert look(stage)["last_fetch"]["outcome"] == "broken"
+    assert names(stage)[:TOP_N] == after
 
 
 def top(stage: World) -> list[str]:

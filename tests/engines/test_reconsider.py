@@ -132,7 +132,7 @@ async def test_a_ticker_kept_by_the_margin_is_bought_until_it_falls_below(
         assert (await verdicts(rows))[-1][0] == expected, place
 
 
-@pytest.mark.parametrize("round_", range(4))
+@pytest.mark.parametrize("round_", range(6))
 async def test_two_who_reconsider_and_two_who_judge_decide_it_once(
     rows: Rows, kept: Kept, round_: int
 ) -> None:
