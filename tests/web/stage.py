@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from config import Settings
 from database.pool import Database
 from demo.asgi import answer, body_of
-from demo.finviz import MadeUpFinviz, made_up_market
+from demo.finviz import Account, MadeUpFinviz, made_up_market
 from main import Outside, build
 from tests.conftest import KEY, SERVER
 
@@ -257,7 +257,16 @@ async def relay(
 ) -> AsyncGenerator[Relay]:
     """Build, start, and (``wait``) have a list. The test's own view goes by ``own_url``."""
     token = str(changes.get("finviz_auth_token", ""))
-    finviz, destination = MadeUpFinviz(made_up_market(3, 60), step=100, token=token), Destination()
+    email, password = (str(changes.get(f"finviz_{name}", "")) for name in ("email", "password"))
+    finviz, destination = (
+        MadeUpFinviz(
+            made_up_market(3, 60),
+            step=100,
+            token=token,
+            account=Account(email=email, password=password) if email else None,
+        ),
+        Destination(),
+    )
     outside = Outside(
         finviz=httpx.ASGITransport(finviz), destination=httpx.ASGITransport(destination)
     )
