@@ -184,7 +184,7 @@ def _verdict(samples: Sequence[Sample]) -> tuple[bool, str]:
 def _where(save: Path | None) -> str:
     if save is None:
         return "With --save-pages DIR the answers are saved, to attach to an issue."
-    return f"The answers are in {save}, without secrets: attach it to an issue."
+    return f"The answers are in {save}, without secrets, to attach to an issue when pages changed."
 
 
 # ── What is saved ───────────────────────────────────────────────────────────────────────────

@@ -320,6 +320,14 @@ def _about_destination(one: Standing) -> list[str]:
     return words
 
 
+MEANWHILE = {
+    Trust.FRESH: " Until then the last good list counts, as long as it is fresh.",
+    Trust.STALE: " Until then nothing is bought.",
+    Trust.UNKNOWN: " Until then nothing is bought.",
+}
+"""What a refusal of Finviz means for buys."""
+
+
 def _about_list(view: ListView) -> list[str]:
     words: list[str] = []
     if view.paused:
@@ -330,8 +338,8 @@ def _about_list(view: ListView) -> list[str]:
         words.append(f"The fixed list ended at {view.ends.words}: give it a new end, or another.")
     elif view.outcome not in {FetchOutcome.OK, FetchOutcome.EMPTY}:
         words.append(
-            f"Finviz, for {view.outcome_for}: {view.outcome}. {view.detail} Next try in"
-            f" {view.next_try}; until then the last good list counts, as long as it is fresh."
+            f"Finviz, for {view.outcome_for}: {view.outcome}. {view.detail.rstrip('.')}."
+            f" Next try in {view.next_try}.{MEANWHILE[Trust(view.trust)]}"
         )
     if view.pending:
         words.append(

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from demo.finviz import made_up_market
 from tests.web.operating import ask
-from tests.web.screening import ahead, create, tell
+from tests.web.screening import URL, active, ahead, change, create, tell
 from tests.web.stage import Relay, cloned, relay, until
 from tests.web.test_attention import page
 
@@ -44,10 +44,25 @@ async def test_a_refusal_is_named_with_its_beginning_and_the_next_try(it: Relay)
     await looked(it, "blocked")
     shown = await page(it)
     assert "Finviz, for 0 s: blocked." in shown or "Finviz, for 1 s: blocked." in shown
-    assert "the last good list counts, as long as it is fresh" in shown
+    assert "Until then the last good list counts, as long as it is fresh." in shown
     it.finviz.answer_with(None)
     await looked(it, "ok")
     assert "blocked" not in await page(it)
+
+
+async def test_without_a_list_none_is_said_to_count(template: str) -> None:
+    """The screen asks for something else, and Finviz refuses: nothing else is claimed."""
+    async with cloned(template) as url, relay(url) as one:
+        one.finviz.answer_with("blocked")
+        assert (await change(one, await active(one), url=URL)).status_code == 200
+
+        async def is_refused() -> bool:
+            return (await one.read("/api/universe"))["last_fetch"]["outcome"] == "blocked"
+
+        await until(is_refused, "a refusal")
+        shown = await page(one)
+        assert "Until then nothing is bought." in shown
+        assert "last good list" not in shown
 
 
 async def test_a_pause_is_shown_with_who_and_why(it: Relay) -> None:
