@@ -107,7 +107,7 @@ def _screen_shown(current: Current, last: LastFetch | None, rules: Rules) -> dic
     screen = current.screen
     total = current.universe.total if current.universe else None
     return {
-        "url": screen.url,
+        "url": screen.url or None,
         "top_n": screen.top_n,
         "refresh": screen.refresh.total_seconds(),
         "trust": trust_of(current, rules),

@@ -109,6 +109,7 @@ async def test_a_fixed_list_that_has_ended_is_said(it: Relay) -> None:
 
     await until(is_in_force, "the fixed list")
     assert "a fixed list until" in await page(it)
+    assert (await it.read("/finviz/config"))["url"] is None
     ended = "valid_until = clock_timestamp() - interval '1 min'"
     await it.execute(f"UPDATE screens SET {ended} WHERE active")
     await it.execute(f"UPDATE universes SET {ended} WHERE valid_until IS NOT NULL")
