@@ -2,17 +2,21 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import TypeVar
 
 from config import Settings, SettingsError
-from database import destinations, screens
-from database.migrate import UnfitDatabaseError, migrate, require_durable
+from database import destinations, forgetting, resealing, screens
+from database.migrate import UnfitDatabaseError, migrate, own_role, require_durable
 from database.pool import Database, is_unavailable
 from database.screens import Kept, ScreenId
 from database.vault import Vault
 from domain.address import DestinationUrlError, check_destination_url
 from domain.delivery import DestinationId
 from domain.destination import Destination, SigningKeys, default_windows, own_hosts
+from domain.mail import MailServer, parse_mail_server
+from domain.rulebook import LONGEST_COOLDOWN
 from domain.screen import EXAMPLE_URL, Screen, ScreenError, parse_screen_url
 from domain.screen_terms import NamedScreen
 from domain.signal import uuid7
@@ -23,6 +27,8 @@ from engines.universe import config_file
 FROM_ENVIRONMENT = "the environment"
 PATIENCE = timedelta(seconds=30)
 
+Answer = TypeVar("Answer")
+
 log = logging.getLogger(__name__)
 
 
@@ -30,10 +36,13 @@ def refuse_unfit(settings: Settings) -> None:
     """Raise SettingsError for what only the domain can judge: addresses, keys, the first screen."""
     for name, check in {
         "ENCRYPTION_KEY": lambda: Vault.from_key(settings.encryption_key.get_secret_value()),
+        "ENCRYPTION_KEY_OLD": lambda: vault_of(settings),
         "DEST_WEBHOOK_SIGNING_SECRET": lambda: key_of(
             settings.dest_webhook_signing_secret.get_secret_value()
         ),
         "DEST_WEBHOOK_URL": lambda: _first_destination(settings),
+        "SMTP_URL": lambda: mail_server(settings),
+        "HEARTBEAT_URL": lambda: heartbeat_url(settings),
         "FINVIZ_URL or FINVIZ_CONFIG_FILE": lambda: _first_screens(settings),
     }.items():
         try:
@@ -44,21 +53,39 @@ def refuse_unfit(settings: Settings) -> None:
             ) from None
 
 
+def vault_of(settings: Settings) -> Vault:
+    """Seals with ENCRYPTION_KEY, and opens with ENCRYPTION_KEY_OLD too. Raises ValueError."""
+    old = settings.encryption_key_old
+    return Vault.from_key(
+        settings.encryption_key.get_secret_value(), old.get_secret_value() if old else None
+    )
+
+
 async def prepare(
     database: Database, settings: Settings, vault: Vault, *, check_durability: bool
-) -> None:
+) -> str | None:
+    """Migrate and furnish; every part may be repeated. Return the role to act in.
+
+    Raises UnfitDatabaseError.
+    """
+    if check_durability:
+        await require_durable(database)
+    await migrate(database)
+    await _furnish(database, settings, vault)
+    await _set_floor(database, kept(settings))
+    return await own_role(database)
+
+
+async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
     """Give a server that starts beside us, or goes away meanwhile, half a minute to be there.
 
-    Every part may be repeated. Raises UnfitDatabaseError.
+    Raises UnfitDatabaseError when that was not enough.
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + PATIENCE.total_seconds()
     while True:
         try:
-            if check_durability:
-                await require_durable(database)
-            await migrate(database)
-            return await _furnish(database, settings, vault)
+            return await ask()
         except Exception as error:
             if not is_unavailable(error):
                 raise
@@ -70,11 +97,22 @@ async def prepare(
         await asyncio.sleep(1)
 
 
+def kept(settings: Settings) -> timedelta:
+    """RETENTION_DAYS, but signals at least as long as a cooldown may look back for them."""
+    return max(timedelta(days=settings.retention_days), LONGEST_COOLDOWN)
+
+
+async def _set_floor(database: Database, keep: timedelta) -> None:
+    async with database.write() as connection:
+        await forgetting.set_floor(connection, keep)
+
+
 async def _furnish(database: Database, settings: Settings, vault: Vault) -> None:
     """Put the first screens and the first destination in place, where there are none."""
     first, *others = _first_screens(settings)
     destination = _first_destination(settings)
     async with database.write() as connection:
+        await resealing.seal_plain(connection, vault)
         made = await screens.create_first(connection, _new_screen(first), actor=FROM_ENVIRONMENT)
         for screen in others if made else ():
             await screens.create(connection, _new_screen(screen), actor=FROM_ENVIRONMENT)
@@ -104,6 +142,22 @@ def _first_screens(settings: Settings) -> list[NamedScreen]:
         slow_when_closed=settings.finviz_slow_when_closed,
     )
     return config_file.read_all(settings.finviz_config_file, default)
+
+
+def mail_server(settings: Settings) -> MailServer | None:
+    url = settings.smtp_url
+    return None if url is None else parse_mail_server(url.get_secret_value())
+
+
+def heartbeat_url(settings: Settings) -> str | None:
+    """The address to call while ready, under the rules of destinations."""
+    if settings.heartbeat_url is None:
+        return None
+    return check_destination_url(
+        settings.heartbeat_url.get_secret_value(),
+        private=settings.private_destinations,
+        own_hosts=own_hosts(settings.public_url),
+    )
 
 
 def _first_destination(settings: Settings) -> Destination | None:

@@ -1,73 +1,91 @@
 """The composition root: the one place where the parts of the relay learn of each other."""
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-import httpx
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+import engine_room
 from config import Settings
+from database.backups import About
+from database.migrate import ROLE
 from database.pool import Database
-from database.vault import Vault
-from domain.access import SessionPolicy
-from domain.destination import Destination, own_hosts
+from database.room import require_room
+from database.upgrading import back_up_before
+from database.vault import Vault, nobody
+from domain.destination import own_hosts
 from domain.gate import SellPolicy
 from domain.signal import Side
-from engines.access.doorkeeper import Doorkeeper, grants_of
-from engines.clock import entropy, roll, utc_now
-from engines.destinations.client import DestinationClient, Limits
+from engines.access.doorkeeper import Doorkeeper
+from engines.access.refusals import Refusals
+from engines.access.standing import Standing
+from engines.clock import Chance, entropy, roll, utc_now
+from engines.destinations.examiner import Examiner
+from engines.destinations.relocator import Relocator
+from engines.exposition import Exposition
 from engines.failpoints import Reach, passes
+from engines.gauges import Limits, Process
+from engines.lag import Lag
+from engines.live.hub import Hub
 from engines.metrics import Metrics
-from engines.relay.forwarder import Forwarder
-from engines.relay.gatekeeper import CurrentList, Gatekeeper
+from engines.notices.notifier import Notifier
+from engines.pulse import Pulse
 from engines.relay.intake import Intake
-from engines.relay.leasing import Leasing
 from engines.relay.settler import Settler
 from engines.relay.sweeper import Sweeper
+from engines.relay.teller import Teller
+from engines.siblings import Place, Siblings
 from engines.supervisor import running
-from engines.universe import calendar
-from engines.universe.finviz import USER_AGENT, FinvizSource
-from engines.universe.finviz_login import Login
-from engines.universe.fixed import FixedList, SourceByKind
-from engines.universe.historian import Historian
-from engines.universe.keeper import Keeper
 from engines.universe.source import UniverseSource
 from engines.worker import Bell, Worker
-from furnishing import prepare, refuse_unfit
+from furnishing import patiently, prepare, refuse_unfit, vault_of
+from house import House, Outside
+from version import VERSION, revision
 from web.app import create_app
 from web.dependencies import Rules, State
-
-VERSION = "0.1.0"
-FROM_ENVIRONMENT = "the environment"
-PATIENCE = timedelta(seconds=30)
+from web.health import is_ready
+from web.proxies import Hosts, Proxies, names_of
 
 log = logging.getLogger(__name__)
 
+FOLLOWING = 0.2
+"""The share of the time of what reads the events after the fact: it never holds up an alert."""
+
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """The two systems we speak to, when they are to be played in this process (demo, tests)."""
+class Staff:
+    """The engines that requests turn to."""
 
-    finviz: httpx.AsyncBaseTransport | None = None
-    destination: httpx.AsyncBaseTransport | None = None
+    intake: Intake
+    doorkeeper: Doorkeeper
+    sweeper: Sweeper
+    source: UniverseSource
+    notifier: Notifier
+    examiner: Examiner
+    standing: Standing
+    hub: Hub
 
 
-def build(
+def build(  # noqa: PLR0913  all but two have defaults
     settings: Settings,
     database_url: str,
     *,
     outside: Outside | None = None,
     check_durability: bool = True,
     reach: Reach = passes,
+    conceal: Callable[[bytes], None] = nobody,
+    place: Place | None = None,
 ) -> ASGIApp:
     """Read `_lifespan` top to bottom: what is opened first is closed last.
 
     ``check_durability`` refuses a server that could lose a commit; only tests run on one that may.
-    ``reach`` is what happens at failpoints; only tests have anything happen there.
+    ``reach`` is what happens at failpoints; only tests have anything happen there. ``conceal`` is
+    told every secret that the database holds, for the log to hide. ``place`` is where this process
+    stands among several that share a port.
     """
     around = outside or Outside()
     refuse_unfit(settings)
@@ -75,57 +93,83 @@ def build(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[State]:
         async with AsyncExitStack() as stack:
-            house = await _open(stack, settings, database_url, check_durability=check_durability)
+            vault = vault_of(settings).telling(conceal)
+            house = await _open(
+                stack, settings, database_url, vault, check_durability=check_durability
+            )
             house = replace(house, reach=reach)
-            yield await _start(stack, house, around)
+            state = await _start(stack, house, around)
+            if place:
+                state["siblings"] = siblings = Siblings(place, house.metrics)
+                state["exposition"] = replace(state["exposition"], siblings=siblings)
+                await stack.enter_async_context(siblings.answering())
+            yield state
 
-    return create_app(lifespan, VERSION)
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """What every engine may be handed: three pools that cannot starve one another, and the rest."""
-
-    settings: Settings
-    intake: Database
-    engines: Database
-    pages: Database
-    vault: Vault
-    metrics: Metrics
-    reach: Reach = passes
+    app = create_app(lifespan, VERSION)
+    if names := names_of(settings.public_url, settings.host):
+        app = Hosts(app, names)
+    return Proxies(app, settings.trusted_proxies) if settings.trusted_proxies else app
 
 
 async def _open(
-    stack: AsyncExitStack, settings: Settings, url: str, *, check_durability: bool
+    stack: AsyncExitStack, settings: Settings, url: str, vault: Vault, *, check_durability: bool
 ) -> House:
-    """Connect, migrate, and put the first screen and destination in place."""
+    """Migrate, put the first screen and destination in place, and connect as who owns nothing."""
+    owner = settings.database_owner_url
+    owner_url = owner.get_secret_value() if owner else url
+    starting = Database.connect(owner_url, pool=1, patience=timedelta(minutes=5))
+    try:
+        await patiently(lambda: _back_up(starting, settings, vault))
+        role = await patiently(
+            lambda: prepare(starting, settings, vault, check_durability=check_durability)
+        )
+        if settings.workers > 1:
+            await patiently(lambda: require_room(starting, settings.workers, settings.connections))
+    finally:
+        await starting.close()
+    if role is None:
+        log.warning("database.no_role", extra={"role": ROLE})
 
-    def pool(size: int, patience: float) -> Database:
-        database = Database.connect(url, pool=size, patience=timedelta(seconds=patience))
+    def pool(name: str, patience: float) -> Database:
+        database = Database.connect(
+            url,
+            pool=settings.pools[name],
+            patience=timedelta(seconds=patience),
+            role=role,
+            keys=vault.fingerprints,
+        )
         stack.push_async_callback(database.close)
         return database
 
-    house = House(
+    return House(
         settings=settings,
-        intake=pool(2, 2),
-        engines=pool(min(settings.worker_concurrency, 8) + 4, 10),
-        pages=pool(4, 5),
-        vault=Vault.from_key(settings.encryption_key.get_secret_value()),
-        metrics=Metrics(),
+        intake=pool("intake", 2),
+        engines=pool("engines", 10),
+        pages=pool("pages", 5),
+        desk=pool("desk", 20),
+        live=pool("live", 5),
+        vault=vault,
+        metrics=Metrics(VERSION, revision()),
     )
-    starting = Database.connect(url, pool=1, patience=timedelta(minutes=5))
-    try:
-        await prepare(starting, settings, house.vault, check_durability=check_durability)
-    finally:
-        await starting.close()
-    return house
+
+
+async def _back_up(starting: Database, settings: Settings, vault: Vault) -> None:
+    """Before an upgrade: `docs/backup.md` says how to go back."""
+    about = About(version=VERSION, keys=vault.fingerprints)
+    path = await back_up_before(starting, settings.data_dir, about, _too_large)
+    if path:
+        log.warning("upgrade.backed_up", extra={"path": str(path)})
+
+
+def _too_large(size: int) -> None:
+    log.warning("upgrade.not_backed_up", extra={"bytes": size})
 
 
 async def _start(stack: AsyncExitStack, house: House, outside: Outside) -> State:
     """Build the engines and set them to work; they stop in the order of the signal's path."""
     settings, bell = house.settings, Bell()
     intake, sweeper = (
-        _intake(house, bell),
+        engine_room.intake(house, bell),
         Sweeper(database=house.engines, metrics=house.metrics, clock=utc_now, reach=house.reach),
     )
     settler = Settler(
@@ -135,179 +179,104 @@ async def _start(stack: AsyncExitStack, house: House, outside: Outside) -> State
         dice=roll,
         reach=house.reach,
     )
-    forwarder = _forwarder(house, outside, settler)
-    source = await _source(stack, house, outside)
-    keeper = _keeper(house, source, bell)
+    forwarder = engine_room.forwarder(house, outside, settler)
+    source = await engine_room.source(stack, house, outside)
+    keeper = engine_room.keeper(house, source, bell)
+    doorkeeper = await patiently(lambda: engine_room.doorkeeper(house))
+    notifier = engine_room.notifier(house, outside)
+    watchman = engine_room.watchman(house, bell)
+    standing, hub = engine_room.standing(house, doorkeeper), engine_room.hub(house, bell)
+    live = engine_room.live(stack, house, hub, standing, bell, VERSION)
     last = [bell.hung(Worker("settler", settler.step, utc_now))]
     first = [
+        Worker("pulse", Pulse(database=house.engines, ring=bell.rings).step, utc_now),
+        bell.hung(Worker("keyring", doorkeeper.keyring.step, utc_now)),
         bell.hung(Worker("intake", intake.step, utc_now)),
-        *(bell.hung(worker) for worker in _gatekeepers(house, bell)),
+        *(bell.hung(worker) for worker in engine_room.gatekeepers(house, bell, intake)),
         bell.hung(Worker("forwarder", forwarder.step, utc_now)),
         bell.hung(Worker("keeper", keeper.step, utc_now)),
         bell.hung(Worker("sweeper", sweeper.step, utc_now)),
-        bell.hung(Worker("historian", _historian(house).step, utc_now)),
+        bell.hung(Worker("relocator", Relocator(database=house.engines).step, utc_now)),
+        bell.hung(Worker("historian", engine_room.historian(house).step, utc_now)),
+        bell.hung(Worker("archivist", engine_room.archivist(house).step, utc_now)),
+        bell.hung(Worker("teller", Teller(database=house.engines).step, utc_now)),
+        bell.hung(Worker("notary", engine_room.notary(house).step, utc_now)),
+        bell.hung(Worker("watchman", watchman.step, utc_now, share=FOLLOWING)),
+        bell.hung(Worker("notifier", notifier.step, utc_now)),
+        *(bell.hung(worker) for worker in live),
     ]
+    if chronicler := engine_room.chronicler(stack, house, intake):
+        worker = Worker("chronicler", chronicler.step, utc_now, share=FOLLOWING)
+        first.append(bell.hung(worker, "watchman"))
+    heartbeat = await engine_room.heartbeat(
+        stack, house, outside, lambda: is_ready(house.pages, [*first, *last])
+    )
+    first += [bell.hung(Worker("heartbeat", heartbeat.step, utc_now))] if heartbeat else []
+    stack.enter_context(Lag(house.metrics.lag.observe).measured())
     grace = settings.shutdown_grace
     stack.push_async_callback(settler.flush)
     await stack.enter_async_context(running(last, grace=grace))
     stack.push_async_callback(forwarder.drain, grace)
     await stack.enter_async_context(running(first, grace=grace))
-    return _state(house, intake, [*first, *last], sweeper, bell, source)
+    examiner = engine_room.examiner(house, outside)
+    staff = Staff(intake, doorkeeper, sweeper, source, notifier, examiner, standing, hub)
+    return _state(house, staff, [*first, *last], bell)
 
 
-def _intake(house: House, bell: Bell) -> Intake:
-    return Intake(
-        database=house.intake,
-        metrics=house.metrics,
-        wake=bell.rings("intake"),
-        wake_gatekeeper=bell.rings("gatekeeper"),
-        reach=house.reach,
-    )
-
-
-def _gatekeepers(house: House, bell: Bell) -> list[Worker]:
-    """The first looks for work; whoever finds more than he can do wakes the next.
-
-    One more goes over the buys that wait.
-    """
-    settings, current = house.settings, CurrentList()
-
-    def gatekeeper(number: int) -> Gatekeeper:
-        return Gatekeeper(
-            database=house.engines,
-            metrics=house.metrics,
-            current=current,
-            sell_policy=SellPolicy(settings.sell_policy),
-            list_max_age=settings.list_max_age,
-            wake_forwarder=bell.rings("forwarder"),
-            wake_another=bell.rings("gatekeeper", number),
-            poll=timedelta(seconds=1) if number == 1 else None,
-            reach=house.reach,
-        )
-
-    return [
-        Worker("reconsider", gatekeeper(0).reconsider, utc_now),
-        *(
-            Worker(f"gatekeeper {number}", gatekeeper(number).step, utc_now)
-            for number in range(1, settings.worker_concurrency + 1)
-        ),
-    ]
-
-
-def _forwarder(house: House, outside: Outside, settler: Settler) -> Forwarder:
+def _state(house: House, staff: Staff, workers: list[Worker], bell: Bell) -> State:
     settings = house.settings
-
-    def connect(destination: Destination) -> DestinationClient:
-        return DestinationClient(
-            destination.url,
-            private=settings.private_destinations,
-            limits=Limits(
-                connections=destination.concurrency or settings.forwarding_workers,
-                deadline=destination.timeout,
-                connecting=destination.connect_timeout,
-            ),
-            transport=outside.destination,
-            reach=house.reach,
-        )
-
-    return Forwarder(
-        database=house.engines,
-        leasing=Leasing(vault=house.vault, sell_share=settings.sell_reserved_share),
-        connect=connect,
-        settle=settler.put,
-        is_behind=settler.is_behind,
-        metrics=house.metrics,
-        clock=utc_now,
-        dice=roll,
-        workers=settings.forwarding_workers,
-        reach=house.reach,
-    )
-
-
-async def _source(stack: AsyncExitStack, house: House, outside: Outside) -> UniverseSource:
-    settings = house.settings
-    http = await stack.enter_async_context(
-        httpx.AsyncClient(transport=outside.finviz, trust_env=False)
-    )
-    token = settings.finviz_auth_token
-    finviz = FinvizSource(
-        http=http,
-        clock=utc_now,
-        base_url=settings.finviz_base_url,
-        token=token.get_secret_value() if token else None,
-        login=_login(settings),
-        user_agent=settings.finviz_user_agent or USER_AGENT,
-    )
-    return SourceByKind(finviz=finviz, fixed=FixedList())
-
-
-def _login(settings: Settings) -> Login | None:
-    if settings.finviz_email is None or settings.finviz_password is None:
-        return None
-    return Login(
-        settings.finviz_email.get_secret_value(), settings.finviz_password.get_secret_value()
-    )
-
-
-def _keeper(house: House, source: UniverseSource, bell: Bell) -> Keeper:
-    return Keeper(
-        database=house.engines,
-        source=source,
-        metrics=house.metrics,
-        dice=roll,
-        clock=utc_now,
-        list_max_age=house.settings.list_max_age,
-        until_open=calendar.until_open,
-        wake_waiting=bell.rings("reconsider"),
-        reach=house.reach,
-    )
-
-
-def _historian(house: House) -> Historian:
-    keep = timedelta(days=house.settings.retention_days)
-    return Historian(database=house.engines, keep=keep, deleted=house.metrics.deleted)
-
-
-def _state(
-    house: House,
-    intake: Intake,
-    workers: list[Worker],
-    sweeper: Sweeper,
-    bell: Bell,
-    source: UniverseSource,
-) -> State:
-    settings = house.settings
-    grants = grants_of(
-        webhook=settings.webhook_token.get_secret_value(),
-        finviz_update=settings.finviz_update_token.get_secret_value(),
-        admin=settings.admin_token.get_secret_value(),
-    )
-    policy = SessionPolicy(
-        idle=timedelta(minutes=settings.session_idle_min),
-        absolute=timedelta(hours=settings.session_max_h),
-    )
-    doorkeeper = Doorkeeper(database=house.pages, grants=grants, policy=policy, entropy=entropy)
     return State(
-        intake=intake,
-        doorkeeper=doorkeeper,
+        intake=staff.intake,
+        doorkeeper=staff.doorkeeper,
+        keyring=staff.doorkeeper.keyring,
+        refusals=Refusals(
+            house.pages, utc_now, tell=lambda why: house.metrics.refused.labels(why).inc()
+        ),
+        standing=staff.standing,
+        hub=staff.hub,
         pages=house.pages,
         vault=house.vault,
+        desk=engine_room.desk(house, bell),
+        replayer=engine_room.replayer(house, bell),
+        rehearsal=engine_room.rehearsal(house, bell),
         metrics=house.metrics,
+        exposition=_exposition(house, workers),
+        siblings=None,
         workers=workers,
-        backlog=lambda: sweeper.backlog,
+        backlog=lambda: staff.sweeper.backlog,
         wake_keeper=bell.rings("keeper"),
-        source=source,
+        source=staff.source,
+        notifier=staff.notifier,
+        examiner=staff.examiner,
         config_file=settings.finviz_config_file,
         rules=_rules(settings),
+        settings=settings.shown(),
         reach=house.reach,
         clock=utc_now,
         entropy=entropy,
+        chance=Chance(),
+    )
+
+
+def _exposition(house: House, workers: list[Worker]) -> Exposition:
+    """What is measured: besides the counters, workers and pools, and what the rows tell."""
+    settings, pools = house.settings, {name: getattr(house, name) for name in house.settings.pools}
+    Process(workers=workers, pools=pools, clock=utc_now).kept_in(house.metrics.registry)
+    return Exposition(
+        database=house.pages,
+        metrics=house.metrics,
+        clock=utc_now,
+        limits=Limits(
+            list_max_age=settings.list_max_age, retention=timedelta(days=settings.retention_days)
+        ),
+        data_dir=settings.data_dir,
     )
 
 
 def _rules(settings: Settings) -> Rules:
     return Rules(
         version=VERSION,
+        revision=revision(),
         public_url=settings.public_url,
         open_ingress=settings.allow_unauthenticated_ingress,
         lifetimes={
@@ -319,6 +288,7 @@ def _rules(settings: Settings) -> Rules:
         sell_policy=SellPolicy(settings.sell_policy),
         elite=settings.finviz_use_elite,
         queue_max=settings.queue_max_size,
+        sell_share=settings.sell_reserved_share,
         private_destinations=settings.private_destinations,
         own_hosts=own_hosts(settings.public_url),
     )

@@ -1,50 +1,103 @@
-"""Durable accept against the bare application, in turns: 202 only after the commit, checks on."""
+"""Durable accept against the bare application and the control: 202 after the commit, checks on."""
 
-import asyncio
-import statistics
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from bench.load import Result, posts, saturate
-from bench.stage import TOKEN, Server, alerts, bare, relay
+from bench import machine
+from bench.figures import TIMES, Figure, Line, Round, medians, quiet_rounds, tell
+from bench.load import Result, saturate
+from bench.stage import Server, bare, control, listed, posts, relay, until_true
 
 CONNECTIONS = 64
 TICKERS = [f"T{number}" for number in range(500)]
+UNDECIDED = "SELECT 1 FROM signals WHERE status = 'received' LIMIT 1"
+LINES = {
+    "ratio": Line("accept: rate, to the bare application", TIMES, least=0.30),
+    "control ratio": Line(
+        "accept, one transaction a request: rate, to the bare application", TIMES
+    ),
+    "over control": Line("accept: rate, to one transaction a request", TIMES),
+    "cpu": Line("accept, judge and record a signal: the relay", "µs CPU"),
+    "postgres": Line("accept, judge and record a signal: PostgreSQL", "µs CPU"),
+    "control cpu": Line("the same, one transaction a request: the relay", "µs CPU"),
+    "control postgres": Line("the same, one transaction a request: PostgreSQL", "µs CPU"),
+    "bare cpu": Line("the bare application, a request", "µs CPU"),
+    "load cpu": Line("the load generator, a request", "µs CPU"),
+    "rate": Line("accept, 64 connections", "/s"),
+    "control rate": Line("accept, 64 connections, one transaction a request", "/s"),
+    "bare rate": Line("the bare application, 64 connections", "/s"),
+    "p99": Line("accept, 64 connections: p99", "ms"),
+    "memory": Line("resident memory afterwards", "MB"),
+}
 
 
-def run(rounds: int = 3, seconds: float = 5.0) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A run of alerts, and CPU µs an alert: of the server, and of its PostgreSQL."""
+
+    load: Result
+    app: float
+    postgres: float
+
+
+def run(rounds: int = 3, seconds: float = 5.0) -> list[Figure]:
     """Print a line a round, then the medians; return them."""
-    bodies = alerts(TICKERS)
-    ratios: list[float] = []
-    costs: list[float] = []
-    with bare() as baseline, relay() as ours:
-        _measure(ours, bodies, 1.0)
-        for number in range(1, rounds + 1):
-            plain, plain_cpu = _measure(baseline, bodies, seconds)
-            durable, cpu = _measure(ours, bodies, seconds)
-            ratios.append(durable.accepted_per_second / plain.accepted_per_second)
-            costs.append(cpu)
-            print(
-                f"  round {number}: bare {plain.accepted_per_second:,.0f}/s ({plain_cpu:.0f} µs), "
-                f"durable {durable.accepted_per_second:,.0f}/s ({cpu:.0f} µs CPU, "
-                f"p99 {durable.percentile(0.99) * 1000:.1f} ms), ratio {ratios[-1]:.2f}, "
-                f"answers {durable.statuses}"
-            )
-        memory = ours.rss_mb()
-    medians = {
-        "ratio to the bare application": statistics.median(ratios),
-        "CPU µs an alert (accept, judge and record)": statistics.median(costs),
-        "resident MB afterwards": memory,
-    }
-    for name, value in medians.items():
-        print(f"  {name}: {value:.2f}")
-    return medians
+    with bare() as plain, relay() as durable, control() as single:
+        for server in (durable, single):
+            listed(server, ["LISTED"])
+            measured(server, 1.0)
+        made, quiet = quiet_rounds(
+            lambda number: _round(number, plain, durable, single, seconds), rounds
+        )
+    found = medians(made, LINES, quiet=quiet)
+    tell(found)
+    return found
 
 
-def _measure(server: Server, bodies: Iterator[bytes], seconds: float) -> tuple[Result, float]:
-    before = server.cpu_seconds()
-    path = f"/webhook/in/{TOKEN}"
-    result = asyncio.run(
-        saturate(server.port, posts(path, bodies), connections=CONNECTIONS, seconds=seconds)
+def _round(number: int, plain: Server, durable: Server, single: Server, seconds: float) -> Round:
+    before = machine.spent()
+    bottom, ours, control_ = (measured(one, seconds) for one in (plain, durable, single))
+    noise = machine.others(before, machine.spent())
+    base, rate, one = (m.load.accepted_per_second for m in (bottom, ours, control_))
+    print(
+        f"  round {number}: bare {base:,.0f}/s ({bottom.app:.0f} µs), "
+        f"durable {rate:,.0f}/s ({ours.app:.0f} + {ours.postgres:.0f} µs), "
+        f"one by one {one:,.0f}/s, ratio {rate / base:.2f}, "
+        f"answers {ours.load.statuses} and {control_.load.statuses}"
     )
-    answered = max(1, sum(result.statuses.values()))
-    return result, (server.cpu_seconds() - before) / answered * 1e6
+    values = {
+        "ratio": rate / base,
+        "control ratio": one / base,
+        "over control": rate / one,
+        "cpu": ours.app,
+        "postgres": ours.postgres,
+        "control cpu": control_.app,
+        "control postgres": control_.postgres,
+        "bare cpu": bottom.app,
+        "load cpu": bottom.load.cpu_us,
+        "rate": rate,
+        "control rate": one,
+        "bare rate": base,
+        "p99": ours.load.percentile(0.99) * 1000,
+        "memory": durable.rss_mb(),
+    }
+    return Round(values, noise)
+
+
+def measured(server: Server, seconds: float, requests: Iterator[bytes] | None = None) -> Measured:
+    """As many alerts as are answered; what is spent on judging them is counted, too."""
+    app, postgres = server.cpu_seconds(), server.postgres_seconds()
+    asked = requests or posts(TICKERS)
+    result = saturate(server.port, asked, connections=CONNECTIONS, seconds=seconds)
+    settled(server)
+    return Measured(
+        result,
+        (server.cpu_seconds() - app) / result.answered * 1e6,
+        (server.postgres_seconds() - postgres) / result.answered * 1e6,
+    )
+
+
+def settled(server: Server) -> None:
+    """Wait until all is judged, so that the next run begins with nothing to do."""
+    if (server.folder / "data").exists():  # the bare application has none
+        until_true(lambda: not server.rows(UNDECIDED), every=0.25)

@@ -1,99 +1,78 @@
-"""From accepted to leaving: how long after its 202 an alert reaches an idle destination."""
+"""From accepted to leaving and to the recorded answer: an idle destination, a steady rate."""
 
-import asyncio
-import itertools
-import statistics
-import time
+import json
+from collections.abc import Mapping
 
-import httpx
-import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from bench import machine
+from bench.figures import Figure, Line, Round, medians, percentile, quiet_rounds, tell
+from bench.load import Result, at_rate
+from bench.stage import Server, Sink, listed, posts, relay, sink, until_true
 
-from bench.stage import TOKEN, alerts, relay
-from demo.asgi import answer, body_of
-from demo.finviz import MadeUpFinviz, made_up_market
-
-
-class Arrivals:
-    """A destination that notes when each id arrived, and answers at once."""
-
-    def __init__(self) -> None:
-        self.at: dict[str, float] = {}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        headers = dict(scope["headers"])
-        self.at.setdefault(headers[b"webhook-id"].decode(), time.perf_counter())
-        await body_of(receive)
-        await answer(send, 200, b"ok", "text/plain")
-
-
-def run(rate: int = 50, seconds: float = 10.0) -> dict[str, float]:
-    """Open loop at ``rate`` a second; print and return percentiles in milliseconds."""
-    return asyncio.run(_run(rate, seconds))
+TICKERS = [f"L{number}" for number in range(200)]
+UNFINISHED = """
+    SELECT 1 FROM signals WHERE status = 'received'
+    UNION ALL SELECT 1 FROM deliveries WHERE finished_at IS NULL LIMIT 1
+"""
+RECORDED = """
+    SELECT signal_id, extract(epoch FROM finished_at)::float8 AS at FROM deliveries
+    WHERE state = 'delivered'
+"""
+LINES = {
+    "cpu": Line("a signal, accepted, judged and delivered at 50/s: the relay", "µs CPU"),
+    "postgres": Line("the same: PostgreSQL", "µs CPU"),
+    "leaves p50": Line("202 to its request at the destination, 50/s: p50", "ms", most=10),
+    "leaves p99": Line("202 to its request at the destination, 50/s: p99", "ms", most=40),
+    "recorded p50": Line("202 to the answer being recorded, 50/s: p50", "ms"),
+    "recorded p99": Line("202 to the answer being recorded, 50/s: p99", "ms"),
+    "whole p50": Line("alert due to the answer being recorded, 50/s: p50", "ms"),
+    "whole p99": Line("alert due to the answer being recorded, 50/s: p99", "ms"),
+}
 
 
-async def _run(rate: int, seconds: float) -> dict[str, float]:
-    market, arrivals = made_up_market(5, 200), Arrivals()
-    finviz = await _serve(MadeUpFinviz(market, step=500))
-    destination = await _serve(arrivals)
-    settings = {
-        "FINVIZ_BASE_URL": finviz,
-        "DEST_WEBHOOK_URL": f"{destination}/hook",
-        "PRIVATE_DESTINATIONS": "127.0.0.0/8",
-        "DEST_WEBHOOK_RATE_LIMITING_ENABLED": "false",
-        "TOP_N": "200",
-    }
-    tickers = [listing.ticker for listing in market]
-    stage = relay(**settings)
-    server = await asyncio.to_thread(stage.__enter__)
-    try:
-        await asyncio.sleep(3)
-        accepted = await _post(server.port, tickers, rate, seconds)
-        await asyncio.sleep(1)
-    finally:
-        await asyncio.to_thread(stage.__exit__, None, None, None)
-    return _report(accepted, arrivals.at, rate)
-
-
-async def _serve(app: ASGIApp) -> str:
-    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", access_log=False)
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        assert not task.done()
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    return f"http://127.0.0.1:{port}"
-
-
-async def _post(port: int, tickers: list[str], rate: int, seconds: float) -> dict[str, float]:
-    accepted: dict[str, float] = {}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-
-        async def one(body: bytes) -> None:
-            answer = await client.post(f"/webhook/in/{TOKEN}", content=body)
-            accepted[answer.json()["signal_id"]] = time.perf_counter()
-
-        began = time.perf_counter()
-        async with asyncio.TaskGroup() as posting:
-            for number, body in enumerate(itertools.islice(alerts(tickers), int(rate * seconds))):
-                await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
-                posting.create_task(one(body))
-    return accepted
-
-
-def _report(accepted: dict[str, float], arrived: dict[str, float], rate: int) -> dict[str, float]:
-    waits = sorted(
-        max(0.0, arrived[id] - at) * 1000 for id, at in accepted.items() if id in arrived
-    )
-    found = {
-        "sent": float(len(accepted)),
-        "arrived": float(len(waits)),
-        "p50 ms": statistics.median(waits),
-        "p99 ms": waits[int(len(waits) * 0.99)],
-        "max ms": waits[-1],
-    }
-    print(f"  at {rate}/s: " + ", ".join(f"{name} {value:.1f}" for name, value in found.items()))
+def run(rounds: int = 3, seconds: float = 10.0, rate: int = 50) -> list[Figure]:
+    """Print and return percentiles in milliseconds, and what a signal costs from door to door."""
+    with sink() as destination, relay(**destination.settings()) as server:
+        listed(server, TICKERS)
+        at_rate(server.port, posts(TICKERS), rate=rate, seconds=2)
+        finished(server)
+        destination.arrivals()
+        made, quiet = quiet_rounds(lambda _: _round(server, destination, rate, seconds), rounds)
+    found = medians(made, LINES, quiet=quiet)
+    tell(found)
     return found
+
+
+def finished(server: Server) -> None:
+    """Wait until every signal is judged and every delivery over."""
+    until_true(lambda: not server.rows(UNFINISHED), every=0.2)
+
+
+def _round(server: Server, destination: Sink, rate: int, seconds: float) -> Round:
+    before, app, postgres = machine.spent(), server.cpu_seconds(), server.postgres_seconds()
+    load = at_rate(server.port, posts(TICKERS), rate=rate, seconds=seconds, keep=True)
+    finished(server)
+    app, postgres = server.cpu_seconds() - app, server.postgres_seconds() - postgres
+    recorded = {str(row["signal_id"]): float(row["at"]) for row in server.rows(RECORDED)}
+    values = waits(load, destination.arrivals(), recorded)
+    values |= {"cpu": app / load.answered * 1e6, "postgres": postgres / load.answered * 1e6}
+    return Round(values, machine.others(before, machine.spent()))
+
+
+def waits(
+    load: Result, arrived: Mapping[str, float], recorded: Mapping[str, float]
+) -> dict[str, float]:
+    """Milliseconds by kind; every alert has to have left."""
+    accepted = {json.loads(body)["signal_id"]: at for at, body in load.answers}
+    if lost := accepted.keys() - arrived.keys():
+        raise SystemExit(f"{len(lost)} of {len(accepted)} alerts did not leave")
+    took = dict(zip(accepted, load.latencies, strict=True))
+    kinds = {
+        "leaves": [arrived[id] - at for id, at in accepted.items()],
+        "recorded": [recorded[id] - at for id, at in accepted.items()],
+        "whole": [recorded[id] - at + took[id] for id, at in accepted.items()],
+    }
+    return {
+        f"{kind} p{share}": max(0.0, percentile(found, share / 100)) * 1000
+        for kind, found in kinds.items()
+        for share in (50, 99)
+    }

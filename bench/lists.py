@@ -14,6 +14,8 @@ from bs4 import BeautifulSoup
 from uvicorn.loops.auto import auto_loop_factory
 
 import main
+from bench import machine
+from bench.figures import TIMES, Figure, Line, Round, medians, tell
 from bench.stage import ROOT
 from demo.finviz import MadeUpFinviz, Reply, made_up_market, render_page
 from domain.screen import Screen, parse_screen_url
@@ -30,14 +32,27 @@ SCREEN = Screen(
 KINDS = ("Index", "Sector", "Industry", "Country", "Market Cap", "Dividend", "Volume", "Price")
 
 
-def run(parses: int = 500) -> dict[str, float]:
-    """Print and return what a page costs and how late a timer is meanwhile, in milliseconds."""
+LINES = {
+    "ratio": Line("reading a page of Finviz, to plain html.parser", TIMES),
+    "parse ms": Line("reading a page of Finviz", "ms CPU"),
+    "heap frozen: p99": Line("the event loop waits meanwhile: p99", "ms", most=10),
+    "heap frozen: max": Line("the event loop waits meanwhile: maximum", "ms", most=50),
+    "heap as loaded: p99": Line("the same with the heap as loaded: p99", "ms"),
+    "heap as loaded: max": Line("the same with the heap as loaded: maximum", "ms"),
+}
+
+
+def run(parses: int = 500) -> list[Figure]:
+    """Print and return what a page costs and how late a timer is meanwhile."""
     assert main.VERSION, "the heap is that of the product: garbage is looked for in all of it"
     pages = {"made up, 20 rows": padded(20, 135_000), "made up, 50 rows": padded(50, 120_000)}
-    figures = _cost(pages | _stored())
+    before, values = machine.spent(), _cost(pages | _stored())
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-        figures |= runner.run(_lag(pages["made up, 20 rows"], parses))
-    return figures
+        values |= runner.run(_lag(pages["made up, 20 rows"], parses))
+    once = Round(values, machine.others(before, machine.spent()))
+    found = medians([once], LINES, quiet=once.quiet)
+    tell(found)
+    return found
 
 
 def padded(rows: int, size: int) -> bytes:

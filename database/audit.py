@@ -9,6 +9,7 @@ from sqlalchemy import text
 from database import around as surroundings
 from database.pool import ReadConnection
 from domain.signal import SignalId
+from domain.trace import TraceId
 from domain.why import Around
 
 Facts: TypeAlias = Mapping[str, Any]
@@ -24,7 +25,7 @@ SHOWN = """
     ELSE signals.status END
 """
 
-_COLUMNS = f"""
+COLUMNS = f"""
     id, seq, source, ticker, exchange, symbol, side, closes, partial,
     CAST(price AS text) AS price, price_text, sender_time, clock_skew, received_at, expires_at,
     status, reason, judged_at, universe_version, rank, cutoff, list_age_ms,
@@ -32,7 +33,7 @@ _COLUMNS = f"""
 """
 
 PAGE = text(f"""
-    SELECT {_COLUMNS} FROM signals
+    SELECT {COLUMNS} FROM signals
     WHERE (CAST(:ticker AS text) IS NULL OR ticker = :ticker)
       AND (CAST(:side AS text) IS NULL OR side = :side)
       AND (CAST(:status AS text) IS NULL OR status = :status)
@@ -41,25 +42,19 @@ PAGE = text(f"""
     ORDER BY seq DESC LIMIT :limit
 """)
 
-# What went nowhere, or nobody knows where: given up at a destination, held for the operator's word,
-# or an exit turned away for want of a position.
-ATTENTION = text(f"""
-    SELECT {_COLUMNS} FROM signals
-    WHERE id IN (
-        (SELECT signal_id FROM deliveries
-         WHERE state = 'dead' AND finished_at >= statement_timestamp() - interval '24 hours'
-         ORDER BY finished_at DESC LIMIT :limit)
-        UNION ALL
-        (SELECT signal_id FROM deliveries WHERE state = 'held' ORDER BY due_at LIMIT :limit)
-        UNION ALL
-        (SELECT id FROM signals
-         WHERE status = 'rejected' AND reason = 'no_position'
-           AND received_at >= statement_timestamp() - interval '24 hours'
-         ORDER BY seq DESC LIMIT :limit))
-    ORDER BY seq DESC LIMIT :limit
+ONE = text(f"""
+    SELECT {COLUMNS}, content_type, body, body_sealed, traceparent FROM signals WHERE id = :id
 """)
 
-ONE = text(f"SELECT {_COLUMNS}, content_type, body, body_sealed FROM signals WHERE id = :id")
+# A sender's trace may hold several signals; where it named none, the id is the signal's own.
+TRACED = text(f"""
+    SELECT {COLUMNS} FROM signals WHERE id IN (
+        SELECT id FROM signals
+        WHERE substr(traceparent, 4, 32) = :hex AND traceparent IS NOT NULL
+        UNION ALL
+        SELECT id FROM signals WHERE id = CAST(:hex AS uuid) AND traceparent IS NULL)
+    ORDER BY seq DESC LIMIT :limit
+""")
 
 EVENTS = text("""
     SELECT id, at, event, delivery_id, position_id, actor, detail
@@ -80,6 +75,22 @@ ATTEMPTS = text("""
     FROM attempts
     WHERE delivery_id IN (SELECT id FROM deliveries WHERE signal_id = :id)
     ORDER BY started_at, epoch
+""")
+
+# The signals of its ticker next to it, and its position.
+BESIDE = text("""
+    SELECT (SELECT id FROM signals AS earlier
+            WHERE earlier.ticker = signals.ticker AND earlier.seq < signals.seq
+            ORDER BY earlier.seq DESC LIMIT 1) AS previous,
+           (SELECT id FROM signals AS later
+            WHERE later.ticker = signals.ticker AND later.seq > signals.seq
+            ORDER BY later.seq LIMIT 1) AS next,
+           (SELECT id FROM positions WHERE id IN (
+                SELECT id FROM positions WHERE entry_signal_id = :id
+                UNION ALL SELECT id FROM positions WHERE exit_signal_id = :id
+                UNION ALL SELECT position_id FROM deliveries WHERE signal_id = :id)
+            ORDER BY opened_at DESC LIMIT 1) AS position
+    FROM signals WHERE id = :id
 """)
 
 
@@ -125,9 +136,9 @@ async def page(connection: ReadConnection, wanted: Filter) -> list[Facts]:
     return [dict(row) for row in rows.mappings()]
 
 
-async def attention(connection: ReadConnection, limit: int = 20) -> list[Facts]:
-    """Signals of the last 24 hours that somebody should look at, newest first."""
-    rows = await connection.execute(ATTENTION, {"limit": limit})
+async def traced(connection: ReadConnection, trace: TraceId, limit: int) -> list[Facts]:
+    """The signals of a trace, newest first."""
+    rows = await connection.execute(TRACED, {"hex": trace.hex(), "limit": limit})
     return [dict(row) for row in rows.mappings()]
 
 
@@ -147,3 +158,9 @@ async def life(connection: ReadConnection, id: SignalId) -> Life | None:
         attempts=parts[2],
         around=await surroundings.of(connection, id),
     )
+
+
+async def beside(connection: ReadConnection, id: SignalId) -> Facts:
+    """The ids of the signals of its ticker before and after it, and of its position, or None."""
+    row = (await connection.execute(BESIDE, {"id": id})).mappings().one_or_none()
+    return dict(row) if row else {}

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
+from database.connection import Row
 from database.pool import Connection, ReadConnection
 from domain.breaker import Breaker, BreakerState, Tally
 from domain.delivery import DestinationId
@@ -16,9 +16,12 @@ COLUMNS = """
     breaker_successes
 """
 
-# In the order of their ids, so that two settlers never wait for one another.
+# In the order of their ids, so that two settlers never wait for one another. What follows in the
+# transaction is planned once, as for a lease (database.lanes).
 _LOOK = f"""
-    SELECT id, version, clock_timestamp() AS now, {COLUMNS} FROM destinations
+    SELECT id, version, clock_timestamp() AS now, {COLUMNS},
+           set_config('plan_cache_mode', 'force_generic_plan', true)
+    FROM destinations
     WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id
 """
 LOOK = text(_LOOK)
@@ -72,7 +75,7 @@ class Held:
     now: datetime
 
 
-def of(row: Row[Any]) -> Breaker:
+def of(row: Row) -> Breaker:
     """The breaker in a row that has COLUMNS."""
     return Breaker(
         state=BreakerState(row.breaker),

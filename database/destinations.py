@@ -6,16 +6,19 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from sqlalchemy import Row, RowMapping, TextClause, text
+from sqlalchemy import TextClause, text
 from sqlalchemy.exc import IntegrityError
 
 from database import lanes
+from database.connection import Row, RowMapping
 from database.pool import Connection, ReadConnection
+from database.sealed import address_of, constants_of, headers_of, key_of
 from database.vault import Vault
 from domain.address import shown
-from domain.body import MASK, masked
 from domain.delivery import DestinationId, Guarantee
 from domain.destination import TURNS, Destination, DestinationState, Mode, SigningKeys, Turn
+from domain.destination_told import constants
+from domain.destination_told import told as told_of
 from domain.mapping import BodyMapping, Preset
 from domain.rate import Window, format_windows, parse_windows
 
@@ -26,13 +29,12 @@ class NameTakenError(ValueError):
     """Another destination has this name."""
 
 
-ANY_ENABLED = text("SELECT EXISTS (SELECT FROM destinations WHERE state <> 'disabled')")
 ANY = text("SELECT EXISTS (SELECT FROM destinations)")
 LOCK = text("LOCK TABLE destinations IN SHARE ROW EXCLUSIVE MODE")
 VERSIONS = text("SELECT id, version FROM destinations WHERE state = 'enabled'")
 _VERSION = """
     SELECT destinations.id, name, destination_versions.version, url_sealed, mode, guarantee,
-           windows, concurrency, timeout_sec, connect_sec, headers_sealed, mapping,
+           windows, concurrency, timeout_sec, connect_sec, headers_sealed, mapping, added_sealed,
            signing_sealed, previous_sealed, previous_until
     FROM destinations JOIN destination_versions ON destination_id = destinations.id
 """
@@ -46,13 +48,13 @@ ONE_VERSION = text(f"""
 
 _GIVEN = """
     :url_sealed, :url_shown, :mode, :guarantee, :windows, :concurrency, :timeout_sec, :connect_sec,
-    :headers_sealed, CAST(:mapping AS jsonb), :signing_sealed, :previous_sealed, :previous_until,
-    :actor
+    :headers_sealed, CAST(:mapping AS jsonb), :added_sealed, :signing_sealed, :previous_sealed,
+    :previous_until, :actor
 """
 _KEPT = """
     destination_id, version, url_sealed, url_shown, mode, guarantee, windows, concurrency,
-    timeout_sec, connect_sec, headers_sealed, mapping, signing_sealed, previous_sealed,
-    previous_until, made_by
+    timeout_sec, connect_sec, headers_sealed, mapping, added_sealed, signing_sealed,
+    previous_sealed, previous_until, made_by
 """
 _TOLD = """
     INSERT INTO events (event, actor, detail)
@@ -61,6 +63,7 @@ _TOLD = """
                'destination_id', destination_id, 'name', CAST(:name AS text), 'version', version,
                'url', url_shown, 'mode', mode, 'guarantee', guarantee, 'windows', windows,
                'previous_until', previous_until))
+           || jsonb_build_object('was', CAST(:was AS jsonb), 'becomes', CAST(:becomes AS jsonb))
     FROM kept RETURNING id
 """
 CREATE = text(f"""
@@ -80,6 +83,16 @@ _NEXT = f"""
     ), kept AS (
         INSERT INTO destination_versions ({_KEPT}) SELECT id, version, {_GIVEN} FROM changed
         RETURNING *
+    ), moot AS (
+        DELETE FROM pending_addresses USING changed
+        WHERE destination_id = changed.id AND CAST(:moved AS boolean)
+        RETURNING destination_id, pending_addresses.url_shown
+    ), told_moot AS (
+        INSERT INTO events (event, actor, detail)
+        SELECT 'destination.address_cancelled', :actor, jsonb_build_object(
+            'destination_id', destination_id, 'name', CAST(:name AS text), 'url', url_shown,
+            'reason', 'changed meanwhile')
+        FROM moot
     )
 """
 CHANGE = text(_NEXT + _TOLD.format(event="destination.changed"))
@@ -87,12 +100,17 @@ ROTATE = text(_NEXT + _TOLD.format(event="destination.key_rotated"))
 
 HOLD = text("SELECT version, state FROM destinations WHERE id = :id FOR NO KEY UPDATE")
 TURN = text("""
-    WITH turned AS (
+    WITH was AS MATERIALIZED (
+        SELECT id, state FROM destinations
+        WHERE id = :id AND state = ANY(CAST(:before AS text[])) FOR UPDATE
+    ), turned AS (
         UPDATE destinations SET state = :state, updated_at = clock_timestamp()
-        WHERE id = :id AND state = ANY(CAST(:before AS text[])) RETURNING id, name
+        FROM was WHERE destinations.id = was.id
+        RETURNING destinations.id, name, was.state AS was, destinations.state
     )
     INSERT INTO events (event, actor, detail)
-    SELECT :event, :actor, jsonb_build_object('destination_id', id, 'name', name)
+    SELECT :event, :actor, jsonb_build_object(
+        'destination_id', id, 'name', name, 'was', was, 'becomes', state)
     FROM turned RETURNING id
 """)
 TOLD_AS = {
@@ -103,7 +121,7 @@ TOLD_AS = {
 }
 _TERMS = """
     url_shown AS url, mode, guarantee, windows, concurrency, timeout_sec AS timeout,
-    connect_sec AS connect_timeout, headers_sealed, mapping
+    connect_sec AS connect_timeout, headers_sealed, mapping, added_sealed
 """
 LISTED = text(f"""
     SELECT destinations.id, name, destinations.state, destinations.version, {_TERMS},
@@ -115,7 +133,8 @@ LISTED = text(f"""
            count(deliveries.id) FILTER (WHERE deliveries.state = 'sending') AS sending,
            count(deliveries.id) FILTER (WHERE deliveries.state = 'held') AS held,
            count(deliveries.id) FILTER (WHERE deliveries.state = 'queued'
-               AND destination_version < destinations.version) AS queued_older
+               AND destination_version < destinations.version) AS queued_older,
+           min(queued_at) FILTER (WHERE deliveries.state IN ('queued', 'sending')) AS oldest_at
     FROM destinations
     JOIN destination_versions AS kept ON kept.destination_id = destinations.id
                                      AND kept.version = destinations.version
@@ -133,22 +152,21 @@ HISTORY = text(f"""
     ORDER BY version DESC LIMIT 100
 """)
 CLOSE_BREAKER = text("""
-    WITH closed AS (
+    WITH was AS MATERIALIZED (
+        SELECT id, breaker FROM destinations WHERE id = :id AND breaker <> 'closed' FOR UPDATE
+    ), closed AS (
         UPDATE destinations
         SET breaker = 'closed', breaker_since = clock_timestamp(), breaker_until = NULL,
             breaker_cause = NULL, breaker_trips = 0, breaker_failures = 0, breaker_successes = 0
-        WHERE id = :id AND breaker <> 'closed' RETURNING id, name
+        FROM was WHERE destinations.id = was.id
+        RETURNING destinations.id, name, was.breaker AS was
     )
     INSERT INTO events (event, actor, detail)
     SELECT 'destination.breaker_closed', :actor,
-           jsonb_build_object('destination_id', id, 'name', name, 'reason', 'by hand')
+           jsonb_build_object('destination_id', id, 'name', name, 'reason', 'by hand',
+                              'was', was, 'becomes', 'closed')
     FROM closed RETURNING id
 """)
-
-
-async def any_enabled(connection: ReadConnection) -> bool:
-    """Whether an approved signal has anywhere to go (a paused destination keeps and holds)."""
-    return (await connection.execute(ANY_ENABLED)).scalar_one()
 
 
 async def enabled_versions(connection: ReadConnection) -> dict[DestinationId, int]:
@@ -174,7 +192,7 @@ async def listed(
 ) -> list[Facts]:
     """Destinations for people, by name (or this one): masked, with what waits for each."""
     found = await connection.execute(LISTED, {"id": id})
-    rows = [_shown(row, vault) for row in found.mappings()]
+    rows = [_shown(row["id"], row, vault) for row in found.mappings()]
     for row in rows:
         windows = _windows(row["windows"])
         usage = await lanes.usage(connection, row["id"], windows)
@@ -187,15 +205,15 @@ async def listed(
 
 async def history(connection: ReadConnection, vault: Vault, id: DestinationId) -> list[Facts]:
     """The versions of a destination, the newest first, masked."""
-    found = await connection.execute(HISTORY, {"id": id})
-    return [_shown(row, vault) for row in found.mappings()]
+    rows = (await connection.execute(HISTORY, {"id": id})).mappings()
+    return [_shown(id, row, vault) for row in rows]
 
 
 async def create(
     connection: Connection, vault: Vault, destination: Destination, *, actor: str
 ) -> bool:
     """Keep a new destination as its version 1; False when its name is taken."""
-    given = _sealed(destination, vault) | {"id": destination.id, "actor": actor}
+    given = _sealed(destination, vault) | differences(None, destination) | {"actor": actor}
     return (await connection.execute(CREATE, given)).one_or_none() is not None
 
 
@@ -243,7 +261,10 @@ async def rotate(
 async def _next_version(
     connection: Connection, vault: Vault, wanted: Destination, statement: TextClause, actor: str
 ) -> bool:
-    given = _sealed(wanted, vault) | {"id": wanted.id, "actor": actor, "version": wanted.version}
+    was = await at_version(connection, vault, wanted.id, wanted.version)
+    given = _sealed(wanted, vault) | differences(was, wanted)
+    given |= {"actor": actor, "version": wanted.version}
+    given["moved"] = was is None or _place(was) != _place(wanted)
     try:
         return (await connection.execute(statement, given)).one_or_none() is not None
     except IntegrityError:
@@ -253,13 +274,8 @@ async def _next_version(
 async def turn(connection: Connection, id: DestinationId, wanted: Turn, *, actor: str) -> bool:
     """Pause, resume, disable or enable it; False where that changes nothing or cannot be."""
     before, state = TURNS[wanted]
-    given = {
-        "id": id,
-        "before": [*before],
-        "state": state,
-        "event": TOLD_AS[wanted],
-        "actor": actor,
-    }
+    given = {"id": id, "before": [*before], "state": state, "actor": actor}
+    given["event"] = TOLD_AS[wanted]
     return (await connection.execute(TURN, given)).one_or_none() is not None
 
 
@@ -269,69 +285,102 @@ async def close_breaker(connection: Connection, id: DestinationId, *, actor: str
     return (await connection.execute(CLOSE_BREAKER, given)).one_or_none() is not None
 
 
-def _sealed(destination: Destination, vault: Vault) -> dict[str, Any]:
-    keys, mapping = destination.keys, destination.mapping
+def _place(destination: Destination) -> tuple[str, dict[str, str]]:
+    """What a pending address would replace: after another change of it, it is moot."""
+    return destination.url, dict(destination.headers)
+
+
+def sealed_place(destination: Destination, vault: Vault) -> dict[str, Any]:
+    """Where it is: its address and the headers that go with it."""
+    id, headers = destination.id, json.dumps(dict(destination.headers)).encode()
     return {
-        "name": destination.name,
-        "url_sealed": vault.seal(destination.url.encode()),
+        "id": id,
+        "url_sealed": vault.seal(destination.url.encode(), address_of(id)),
         "url_shown": shown(destination.url),
+        "headers_sealed": vault.seal(headers, headers_of(id)),
+    }
+
+
+def _sealed(destination: Destination, vault: Vault) -> dict[str, Any]:
+    id, keys, mapping = destination.id, destination.keys, destination.mapping
+    added = json.dumps(dict(mapping.add))
+    return {
+        **sealed_place(destination, vault),
+        "name": destination.name,
         "mode": destination.mode,
         "guarantee": destination.guarantee,
         "windows": format_windows(destination.windows),
         "concurrency": destination.concurrency,
         "timeout_sec": destination.timeout.total_seconds(),
         "connect_sec": destination.connect_timeout.total_seconds(),
-        "headers_sealed": vault.seal(json.dumps(dict(destination.headers)).encode()),
-        "mapping": json.dumps(
-            {"preset": mapping.preset, "rename": dict(mapping.rename), "add": dict(mapping.add)}
-        ),
-        "signing_sealed": vault.seal(keys.current),
-        "previous_sealed": keys.previous and vault.seal(keys.previous),
+        "mapping": json.dumps({"preset": mapping.preset, "rename": dict(mapping.rename)}),
+        "added_sealed": vault.seal(added.encode(), constants_of(id)) if mapping.add else None,
+        "signing_sealed": vault.seal(keys.current, key_of(id)),
+        "previous_sealed": keys.previous and vault.seal(keys.previous, key_of(id)),
         "previous_until": keys.until,
     }
 
 
-def _shown(row: RowMapping, vault: Vault) -> Facts:
-    """A row for people: of headers their names, of constants that may be secrets a mask."""
-    facts: Facts = {**row}
-    sealed, mapping = facts.pop("headers_sealed"), _mapping(facts["mapping"])
-    return facts | {
-        "headers": sorted(json.loads(vault.open(sealed))) if sealed else [],
-        "mapping": {
-            "preset": mapping.preset,
-            "rename": dict(mapping.rename),
-            "add": {
-                name: MASK if _may_be_secret(name, value) else value
-                for name, value in mapping.add.items()
-            },
-        },
+def differences(was: Destination | None, becomes: Destination) -> dict[str, str]:
+    """What a change is told of: what differs, and of secrets that they do."""
+    before, after = {} if was is None else told_of(was), told_of(becomes)
+    old = was or replace(becomes, url="", headers={})
+    secret = {
+        "url": old.url != becomes.url,
+        "headers": dict(old.headers) != dict(becomes.headers),
+        "mapping": old.mapping != becomes.mapping,
+        "key": was is not None and old.keys.current != becomes.keys.current,
+    }
+    names = [n for n in after if after[n] != before.get(n) or (was and secret.get(n))]
+    told = {name: after[name] for name in names}
+    if secret["key"]:
+        told["key"] = "rotated"
+    return {
+        "was": json.dumps({name: before[name] for name in names} if was else None),
+        "becomes": json.dumps(told),
     }
 
 
-def _may_be_secret(name: str, value: object) -> bool:
-    plain = json.dumps({name: value})
-    return masked(plain.encode()) != plain
+def _shown(id: DestinationId, row: RowMapping, vault: Vault) -> Facts:
+    """A row for people: of headers their names, of constants that may be secrets a mask."""
+    facts: Facts = {**row}
+    sealed, added = facts.pop("headers_sealed"), facts.pop("added_sealed")
+    mapping = _mapping(id, facts["mapping"], added, vault)
+    return facts | {
+        "headers": sorted(_headers(id, sealed, vault)),
+        "mapping": {
+            "preset": mapping.preset,
+            "rename": dict(mapping.rename),
+            "add": constants(mapping.add),
+        },
+    }
 
 
 def _windows(text: str) -> tuple[Window, ...]:
     return parse_windows(text) if text else ()
 
 
-def _mapping(kept: Mapping[str, Any]) -> BodyMapping:
-    return BodyMapping(
-        Preset(kept.get("preset", Preset.AS_RECEIVED)), kept.get("rename", {}), kept.get("add", {})
-    )
+def _headers(id: DestinationId, sealed: bytes | None, vault: Vault) -> dict[str, str]:
+    return json.loads(vault.open(sealed, headers_of(id))) if sealed else {}
 
 
-def _unsealed(row: Row[Any], vault: Vault) -> Destination:
+def _mapping(
+    id: DestinationId, kept: Mapping[str, Any], added: bytes | None, vault: Vault
+) -> BodyMapping:
+    add = json.loads(vault.open(added, constants_of(id))) if added else kept.get("add", {})
+    return BodyMapping(Preset(kept.get("preset", Preset.AS_RECEIVED)), kept.get("rename", {}), add)
+
+
+def _unsealed(row: Row, vault: Vault) -> Destination:
+    id = DestinationId(row.id)
     return Destination(
-        id=DestinationId(row.id),
+        id=id,
         name=row.name,
         version=row.version,
-        url=vault.open(row.url_sealed).decode(),
+        url=vault.open(row.url_sealed, address_of(id)).decode(),
         keys=SigningKeys(
-            vault.open(row.signing_sealed),
-            vault.open(row.previous_sealed) if row.previous_sealed else None,
+            vault.open(row.signing_sealed, key_of(id)),
+            vault.open(row.previous_sealed, key_of(id)) if row.previous_sealed else None,
             row.previous_until,
         ),
         windows=_windows(row.windows),
@@ -340,6 +389,6 @@ def _unsealed(row: Row[Any], vault: Vault) -> Destination:
         connect_timeout=timedelta(seconds=row.connect_sec),
         mode=Mode(row.mode),
         guarantee=Guarantee(row.guarantee),
-        headers=json.loads(vault.open(row.headers_sealed)) if row.headers_sealed else {},
-        mapping=_mapping(row.mapping),
+        headers=_headers(id, row.headers_sealed, vault),
+        mapping=_mapping(id, row.mapping, row.added_sealed, vault),
     )

@@ -60,19 +60,19 @@ def ending(chosen: str, change: str, *, actor: str = "NULL") -> TextClause:
     """
     return text(f"""
         WITH chosen AS MATERIALIZED (
-            SELECT id AS chosen_id, guarantee FROM {_KEPT} WHERE {chosen}
+            SELECT id AS chosen_id, guarantee, state AS was FROM {_KEPT} WHERE {chosen}
             ORDER BY seq FOR UPDATE OF deliveries SKIP LOCKED
         ), settled AS (
             UPDATE deliveries SET lease_until = NULL, {change}
             FROM chosen WHERE id = chosen_id
-            RETURNING {STEPPED}
+            RETURNING {STEPPED}, was
         ), {POSITIONS_FOLLOW}, told AS (
             INSERT INTO events (at, event, signal_id, delivery_id, position_id, actor, detail)
             SELECT at, event, signal_id, delivery_id, position_id, {actor}, detail FROM (
                 SELECT 1 AS step, at, 'delivery.' || state AS event, signal_id, id AS delivery_id,
                        NULL::uuid AS position_id,
                        jsonb_strip_nulls(jsonb_build_object(
-                           'reason', reason, 'attempts', attempts,
+                           'was', was, 'reason', reason, 'attempts', attempts,
                            'due_at', CASE WHEN state = 'held' THEN due_at END)) AS detail
                 FROM settled
                 UNION ALL {POSITION_EVENTS}
@@ -104,6 +104,22 @@ SUPERSEDE = ending(
     "state = 'superseded', reason = 'newer_sell', finished_at = clock_timestamp()",
 )
 
+# Whoever sells everything wants nothing bought that was approved before.
+_UNSENT_BUY = """
+    deliveries.finished_at IS NULL AND state = 'queued' AND side = 'buy' AND NOT possibly_sent
+"""
+_ABANDONED = "state = 'superseded', reason = 'sell_all', finished_at = clock_timestamp()"
+UNSENT_BUYS = text(f"SELECT DISTINCT ticker FROM deliveries WHERE {_UNSENT_BUY}")
+ABANDON_ALL = ending(_UNSENT_BUY, _ABANDONED, actor="CAST(:actor AS text)")
+ABANDON_OLDER = ending(
+    f"""
+    {_UNSENT_BUY} AND ticker = ANY(CAST(:tickers AS text[])) AND queued_at <= (
+        SELECT max(made_at) FROM batches WHERE kind = 'sell_all')
+    """,
+    _ABANDONED,
+)
+HOLD_DESTINATIONS = text("SELECT FROM destinations ORDER BY id FOR NO KEY UPDATE")
+
 
 async def expire(connection: Connection, *, limit: int) -> Counter[DeliveryState]:
     """End or hold what is overdue, at no cost to the rate; return how many, by state."""
@@ -120,6 +136,26 @@ async def supersede(connection: Connection, tickers: Collection[str]) -> Counter
     They would be bought only to be sold. A partial exit leaves its position open: it takes none.
     """
     return await end(connection, SUPERSEDE, tickers, tickers=list(tickers))
+
+
+async def hold_destinations(connection: Connection) -> None:
+    """Let nothing be leased anywhere between our look at many deliveries and our commit."""
+    await connection.execute(HOLD_DESTINATIONS)
+
+
+async def abandon_buys(connection: Connection, *, actor: str) -> Counter[DeliveryState]:
+    """End every buy that surely never left, of every ticker, at every destination.
+
+    Nobody leases or gives a delivery elsewhere meanwhile, so that none is passed over.
+    """
+    await hold_destinations(connection)
+    tickers = (await connection.execute(UNSENT_BUYS)).scalars().all()
+    return await end(connection, ABANDON_ALL, tickers, actor=actor) if tickers else Counter()
+
+
+async def abandon_older(connection: Connection, tickers: Collection[str]) -> None:
+    """End buys from before the last sell-all that surely never arrived."""
+    await end(connection, ABANDON_OLDER, tickers, tickers=list(tickers))
 
 
 async def end(

@@ -6,8 +6,15 @@ both and the other is closed: the one that is held before one that is still on i
 be void. What the other bought is then sold with the one that stands. A position of which nothing
 is left anywhere is over, also when the operator's word on a held delivery was the last of it.
 
+A full exit that arrived sold all there is of the ticker at that destination, also what another
+position bought there before.
+
 An exit that waits where no buy before it ever left, or was sold since, is superseded: sent alone,
 it would open a short. What was bought in a dry run is nothing to a live exit, and the reverse.
+An exit for one destination alone, a resent one, closes nothing that is left elsewhere.
+
+What is looked up is named as an array of its own, `= ANY(ARRAY(…))`: a join alone is planned by how
+many rows are expected, and a table without statistics, or a part that may be empty, is read whole.
 """
 
 from collections.abc import Collection
@@ -19,7 +26,8 @@ from database.pool import Connection
 
 STEPPED = """
     deliveries.id, deliveries.signal_id, deliveries.destination_id, deliveries.position_id,
-    deliveries.side, deliveries.state, deliveries.possibly_sent, deliveries.attempts,
+    deliveries.ticker, deliveries.seq, deliveries.destination_version, deliveries.side,
+    deliveries.state, deliveries.possibly_sent, deliveries.attempts,
     deliveries.due_at, deliveries.reason, clock_timestamp() AS at
 """
 
@@ -29,13 +37,15 @@ POSITIONS_FOLLOW = """
         WHERE side = 'buy' AND NOT possibly_sent
           AND state NOT IN ('queued', 'sending', 'held', 'delivered')
     ), there AS MATERIALIZED (
-        SELECT position_id, destination_id, deliveries.signal_id, deliveries.side, seq, mode,
+        SELECT position_id, destination_id, deliveries.signal_id, deliveries.side, deliveries.seq,
+               mode,
                coalesce(settled.state, deliveries.state) AS state,
                coalesce(settled.possibly_sent, deliveries.possibly_sent) AS possibly_sent
         FROM unsent JOIN deliveries USING (position_id, destination_id)
         JOIN destination_versions AS kept USING (destination_id)
         LEFT JOIN settled USING (id, position_id, destination_id)
-        WHERE kept.version = destination_version
+        WHERE kept.version = deliveries.destination_version
+          AND position_id = ANY(ARRAY(SELECT position_id FROM unsent))
     ), sold AS (
         SELECT position_id, destination_id, mode, max(there.seq) AS seq
         FROM there JOIN signals ON signals.id = signal_id AND NOT signals.partial
@@ -59,6 +69,7 @@ POSITIONS_FOLLOW = """
         FROM unsent JOIN destination_versions AS kept USING (destination_id)
         LEFT JOIN held USING (position_id, destination_id, mode)
         WHERE kept.version = leaving.destination_version
+          AND leaving.position_id = ANY(ARRAY(SELECT position_id FROM unsent))
           AND leaving.position_id = unsent.position_id
           AND leaving.destination_id = unsent.destination_id AND leaving.side = 'sell'
           AND leaving.state = 'queued' AND NOT leaving.possibly_sent
@@ -71,29 +82,44 @@ POSITIONS_FOLLOW = """
         UNION ALL SELECT id, state, possibly_sent FROM moot
     ), touched AS (
         SELECT positions.* FROM positions
-        WHERE state IN ('opening', 'open', 'closing') AND id IN (SELECT position_id FROM settled)
+        WHERE state IN ('opening', 'open', 'closing')
+          AND ticker = ANY(ARRAY(SELECT ticker FROM settled)) AND (
+            id IN (SELECT position_id FROM settled)
+            OR ticker IN (SELECT ticker FROM settled WHERE side = 'sell' AND state = 'delivered'))
     ), standing_now AS (
-        SELECT deliveries.position_id, deliveries.signal_id, deliveries.side, deliveries.seq,
-               deliveries.destination_id, mode,
+        SELECT deliveries.ticker, deliveries.position_id, deliveries.signal_id, deliveries.side,
+               deliveries.seq, deliveries.destination_id, mode,
                coalesce(stepped.state, deliveries.state) AS state,
                coalesce(stepped.possibly_sent, deliveries.possibly_sent) AS possibly_sent
         FROM deliveries JOIN destination_versions AS kept
           ON kept.destination_id = deliveries.destination_id
          AND kept.version = deliveries.destination_version
         LEFT JOIN stepped ON stepped.id = deliveries.id
-        WHERE deliveries.position_id IN (SELECT id FROM touched)
+        WHERE deliveries.position_id = ANY(ARRAY(SELECT id FROM touched))
     ), gone AS (
-        SELECT position_id, destination_id, mode, max(standing_now.seq) AS seq
-        FROM standing_now JOIN signals ON signals.id = signal_id AND NOT signals.partial
-        WHERE standing_now.side = 'sell' AND state = 'delivered'
-        GROUP BY position_id, destination_id, mode
+        SELECT destination_id, exits.ticker, mode, max(exits.seq) AS seq FROM (
+            SELECT signal_id, destination_id, destination_version, ticker, seq FROM settled
+            WHERE side = 'sell' AND state = 'delivered'
+            UNION ALL
+            SELECT signal_id, destination_id, destination_version, ticker, seq FROM deliveries
+            WHERE side = 'sell' AND state = 'delivered'
+              AND destination_id = ANY(ARRAY(SELECT destination_id FROM standing_now))
+              AND ticker = ANY(ARRAY(SELECT ticker FROM standing_now))
+              AND (destination_id, ticker) IN (
+                  SELECT destination_id, ticker FROM standing_now WHERE side = 'buy')
+              AND seq > (SELECT min(seq) FROM standing_now)
+        ) AS exits JOIN signals ON signals.id = signal_id AND NOT signals.partial
+        JOIN destination_versions AS kept USING (destination_id)
+        WHERE kept.version = destination_version
+        GROUP BY destination_id, exits.ticker, mode
     ), buys AS (
         SELECT standing_now.*, coalesce(gone.seq > standing_now.seq, false) AS sold
-        FROM standing_now LEFT JOIN gone USING (position_id, destination_id, mode)
+        FROM standing_now LEFT JOIN gone USING (destination_id, ticker, mode)
         WHERE side = 'buy'
     ), entering AS (
         SELECT position_id, bool_or(state = 'delivered' AND NOT sold) AS any_delivered,
-               bool_or(possibly_sent AND NOT sold) AS possibly_sent,
+               bool_or(possibly_sent AND NOT sold
+                       AND state NOT IN ('queued', 'sending', 'held')) AS may_have,
                bool_and(sold OR state NOT IN ('queued', 'sending', 'held')) AS ended,
                bool_or(sold) AND NOT bool_or(NOT sold AND (
                    possibly_sent OR state IN ('queued', 'sending', 'held', 'delivered'))) AS done
@@ -101,8 +127,10 @@ POSITIONS_FOLLOW = """
     ), leaving AS (
         SELECT signal_id, bool_and(state NOT IN ('queued', 'sending', 'held')) AS ended,
                bool_or(state = 'delivered')
-                   AND bool_and(state IN ('delivered', 'superseded')) AS done
-        FROM standing_now WHERE signal_id IN (SELECT exit_signal_id FROM touched)
+                   AND bool_and(state IN ('delivered', 'superseded'))
+                   AND bool_and(only_destination_id IS NULL) AS done
+        FROM standing_now JOIN signals ON signals.id = signal_id
+        WHERE signal_id IN (SELECT exit_signal_id FROM touched)
         GROUP BY signal_id
     ), followed AS (
         SELECT touched.id, touched.ticker, touched.opened_at, touched.state,
@@ -111,7 +139,7 @@ POSITIONS_FOLLOW = """
                     WHEN touched.state = 'closing' AND leaving.done THEN 'closed'
                     WHEN entry_signal_id IS NULL OR entering.position_id IS NULL
                          OR entering.any_delivered
-                         OR entering.ended AND entering.possibly_sent THEN 'open'
+                         OR entering.may_have THEN 'open'
                     WHEN entering.done THEN 'closed'
                     WHEN entering.ended THEN 'void'
                     WHEN touched.state = 'open' THEN 'open'
@@ -123,7 +151,7 @@ POSITIONS_FOLLOW = """
         SELECT id, ticker, opened_at, state, becomes FROM followed
         UNION ALL
         SELECT id, ticker, opened_at, state, state FROM positions
-        WHERE state IN ('opening', 'open') AND ticker IN (SELECT ticker FROM touched)
+        WHERE state IN ('opening', 'open') AND ticker = ANY(ARRAY(SELECT ticker FROM touched))
           AND id NOT IN (SELECT id FROM touched)
     ), standing AS (
         SELECT DISTINCT ON (ticker) ticker, id FROM live
@@ -138,7 +166,8 @@ POSITIONS_FOLLOW = """
     ), moved AS (
         UPDATE positions SET state = single.settles, updated_at = clock_timestamp()
         FROM single
-        WHERE positions.id = single.id AND positions.state = single.state
+        WHERE positions.id = ANY(ARRAY(SELECT id FROM single))
+          AND positions.id = single.id AND positions.state = single.state
           AND single.settles <> single.state
         RETURNING positions.id, positions.ticker, positions.state, single.state AS was, successor,
                   positions.entry_signal_id, positions.exit_signal_id, positions.updated_at

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import text
 
@@ -66,14 +67,16 @@ AT = text(f"""
     ) AS looked ON true
 """)
 
-FETCHES = text("""
+_FETCHES = """
     SELECT fetches.id, at, screen_id, screens.name AS screen, outcome, detail, pages, duration_ms,
            total, fetches.tickers, fetches.version, premium, next_at
     FROM fetches JOIN screens ON screens.id = screen_id
-    WHERE (CAST(:outcome AS text) IS NULL OR outcome = :outcome)
-      AND (CAST(:before AS bigint) IS NULL OR fetches.id < :before)
+    WHERE (CAST(:before AS bigint) IS NULL OR fetches.id < :before) AND {of}
     ORDER BY fetches.id DESC LIMIT :limit
-""")
+"""
+FETCHES = text(_FETCHES.format(of="true"))
+# Said without "or any": a rare outcome is found by its index (fetches_by_outcome).
+FETCHES_OF = text(_FETCHES.format(of="outcome = CAST(:outcome AS text)"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,5 +161,9 @@ async def fetches(
     connection: ReadConnection, *, outcome: FetchOutcome | None, before: int | None, limit: int
 ) -> list[Facts]:
     """The log of looks of every screen, newest first; those ``before`` one already seen."""
-    asked = {"outcome": outcome, "before": before, "limit": limit}
-    return [dict(row) for row in (await connection.execute(FETCHES, asked)).mappings()]
+    asked: dict[str, Any] = {"before": before, "limit": limit}
+    if outcome is None:
+        rows = await connection.execute(FETCHES, asked)
+    else:
+        rows = await connection.execute(FETCHES_OF, asked | {"outcome": outcome})
+    return [dict(row) for row in rows.mappings()]

@@ -4,20 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 from sqlalchemy import text
 
+from database.dedicated import Dedicated
 from database.pool import Connection
 from domain.signal import Side, SignalId, SignalStatus
 from domain.ticker import Ticker
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """An alert ready to be journaled. ``invalid`` is its code when it cannot be a signal.
 
     ``key`` names its duplicates for ``window``; ``lifetime`` counts from when it was received, or
-    from ``sent_at`` when the sender said when it sent it. ``hop`` counts relays before us.
+    from ``sent_at`` when the sender said when it sent it. ``hop`` counts relays before us,
+    ``traceparent`` is the trace that the sender named. A tuple
+    because the hot path makes one of each alert, and PostgreSQL is told a batch column by column.
     """
 
     id: SignalId
@@ -40,6 +43,11 @@ class Entry:
     sender_time: datetime | None = None
     sent_at: datetime | None = None
     hop: int = 0
+    traceparent: str | None = None
+
+    def __repr__(self) -> str:
+        """A body may hold a secret."""
+        return f"Entry(id={self.id})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,8 @@ class Receipt:
     ticker: Ticker | None
     duplicate: bool
 
+
+STATUSES = {str(status): status for status in SignalStatus}
 
 COLUMNS: dict[str, str] = {
     "id": "uuid",
@@ -73,6 +83,7 @@ COLUMNS: dict[str, str] = {
     "sender_time": "timestamptz",
     "sent_at": "timestamptz",
     "hop": "smallint",
+    "traceparent": "text",
 }
 NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 ARRAYS = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in COLUMNS.items())
@@ -103,10 +114,10 @@ APPEND = text(f"""
         INSERT INTO signals (
             id, source, ticker, exchange, symbol, side, closes, partial, price, price_text,
             sender_time, clock_skew, hop, content_type, body, body_sealed, received_at, expires_at,
-            status, reason, judged_at)
+            traceparent, status, reason, judged_at)
         SELECT alert.id, source, ticker, exchange, symbol, side, closes, partial, price, price_text,
                sender_time, coalesce(sent_at > at + interval '5 seconds', false),
-               hop, content_type, body, body_sealed, at, expires_at,
+               hop, content_type, body, body_sealed, at, expires_at, traceparent,
                CASE WHEN invalid IS NOT NULL THEN 'invalid'
                     WHEN expires_at <= at THEN 'expired' ELSE 'received' END,
                CASE WHEN invalid IS NOT NULL THEN invalid
@@ -114,19 +125,20 @@ APPEND = text(f"""
                CASE WHEN invalid IS NOT NULL OR expires_at <= at THEN at END
         FROM alert JOIN keyed ON keyed.signal_id = alert.id
         ORDER BY place
-        RETURNING id, status, reason, received_at
+        RETURNING id, status, reason, received_at, source, ticker, side
     ), told AS (
         INSERT INTO events (at, event, signal_id, detail)
         SELECT received_at, steps.event, id, steps.detail
         FROM journaled, LATERAL (
-            SELECT 1 AS step, 'signal.received' AS event, '{{}}'::jsonb AS detail
+            SELECT 1 AS step, 'signal.received' AS event,
+                   jsonb_build_object('source', source, 'ticker', ticker, 'side', side) AS detail
             UNION ALL
             SELECT 2, 'signal.' || status, jsonb_build_object('reason', reason)
             WHERE status <> 'received'
         ) AS steps
         ORDER BY step
     )
-    SELECT id, status FROM journaled
+    SELECT array_agg(id) AS ids, array_agg(status) AS statuses FROM journaled
 """)
 
 # Runs after APPEND, so that it sees keys another replica committed meanwhile.
@@ -152,17 +164,21 @@ FORGET_KEYS = text("""
 """)
 
 
-async def append(connection: Connection, entries: Sequence[Entry]) -> list[Receipt | None]:
+async def append(
+    connection: Connection | Dedicated, entries: Sequence[Entry]
+) -> list[Receipt | None]:
     """Journal alerts in this order and say of each where it stands; on an autocommit connection.
 
     Entries have distinct keys. None stands for a repeat whose original is no longer there.
     """
-    arrays = {name: [getattr(entry, name) for entry in entries] for name in COLUMNS}
-    rows = await connection.execute(APPEND, arrays)
-    statuses = {row.id: SignalStatus(row.status) for row in rows}
+    arrays = dict(zip(COLUMNS, map(list, zip(*entries, strict=True)), strict=True))
+    journaled = (await connection.execute(APPEND, arrays)).one()
+    statuses: dict[SignalId, str] = dict(
+        zip(journaled.ids or [], journaled.statuses or [], strict=True)
+    )
     receipts = {
         entry.id: Receipt(
-            id=entry.id, status=statuses[entry.id], ticker=entry.ticker, duplicate=False
+            id=entry.id, status=STATUSES[statuses[entry.id]], ticker=entry.ticker, duplicate=False
         )
         for entry in entries
         if entry.id in statuses
@@ -174,7 +190,7 @@ async def append(connection: Connection, entries: Sequence[Entry]) -> list[Recei
 
 
 async def fold(
-    connection: Connection, repeats: Sequence[tuple[SignalId, bytes]]
+    connection: Connection | Dedicated, repeats: Sequence[tuple[SignalId, bytes]]
 ) -> dict[SignalId, Receipt]:
     """Record repeats on the signals they repeat; return the receipt each asker is owed.
 

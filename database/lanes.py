@@ -17,9 +17,12 @@ from domain.signal import Side, SignalId
 # `statement_timestamp()` does not move within a statement, so that an index can be searched by it.
 
 # The row lock makes one window of all replicas: who holds it counts and claims, the others wait.
+# What follows in the transaction is planned once: by itself PostgreSQL would plan LEASE each time
+# anew, for how few its limits let through, which costs more than to run it.
 HOLD = text(f"""
     SELECT version, greatest(hold_until - clock_timestamp(), interval '0') AS pause,
-           clock_timestamp() AS now, {breakers.COLUMNS}
+           clock_timestamp() AS now, {breakers.COLUMNS},
+           set_config('plan_cache_mode', 'force_generic_plan', true)
     FROM destinations WHERE id = :destination AND state = 'enabled'
     FOR NO KEY UPDATE
 """)
@@ -67,7 +70,8 @@ _HEADS = """
           SELECT FROM deliveries AS earlier
           WHERE earlier.destination_id = head.destination_id AND earlier.ticker = head.ticker
             AND earlier.seq < head.seq AND earlier.finished_at IS NULL
-            AND (head.side = 'buy' OR earlier.state <> 'held'))
+            AND (head.side = 'buy' OR earlier.state <> 'held')
+          OFFSET 0)
     ORDER BY seq LIMIT :{limit}
 """
 
@@ -86,7 +90,7 @@ LEASE = text(f"""
             possibly_sent = possibly_sent OR state = 'sending',
             lease_until = clock_timestamp() + CAST(:lasting AS interval)
         FROM chosen
-        WHERE deliveries.id = chosen.id
+        WHERE deliveries.id = ANY(ARRAY(SELECT id FROM chosen)) AND deliveries.id = chosen.id
           AND (state = 'queued' OR state = 'sending' AND lease_until < statement_timestamp())
         RETURNING deliveries.*, clock_timestamp() AS leased_at
     ), attempt AS (
@@ -103,7 +107,8 @@ LEASE = text(f"""
     SELECT leased.id, leased.destination_id, leased.destination_version, leased.signal_id,
            leased.ticker, leased.side, leased.epoch, leased.attempts, leased.possibly_sent,
            leased.leased_at, leased.expires_at, guarantee, signals.partial, signals.body,
-           signals.body_sealed, signals.content_type, signals.hop, signals.received_at
+           signals.body_sealed, signals.content_type, signals.hop, signals.received_at,
+           signals.replay_of, signals.traceparent
     FROM leased
     JOIN signals ON signals.id = leased.signal_id
     JOIN destination_versions AS kept ON kept.destination_id = leased.destination_id
@@ -111,9 +116,11 @@ LEASE = text(f"""
     ORDER BY leased.side DESC, leased.seq
 """)
 
+# Since this transaction began: who became due after it was asked what may leave is not left out.
 NEXT_DUE = text("""
     SELECT min(due_at) - clock_timestamp() FROM deliveries
-    WHERE destination_id = :destination AND finished_at IS NULL AND due_at > statement_timestamp()
+    WHERE destination_id = :destination AND finished_at IS NULL AND state = 'queued' AND epoch > 0
+      AND due_at > transaction_timestamp()
 """)
 
 HOLD_BACK = text("""
@@ -222,6 +229,8 @@ async def lease(
             body=vault.open(row.body) if row.body_sealed else row.body,
             content_type=row.content_type,
             hop=row.hop,
+            replay_of=row.replay_of and SignalId(row.replay_of),
+            traceparent=row.traceparent,
             received_at=row.received_at,
             leased_at=row.leased_at,
             expires_at=row.expires_at,
@@ -231,7 +240,10 @@ async def lease(
 
 
 async def next_due(connection: Connection, destination: DestinationId) -> timedelta | None:
-    """How long until the next retry of this destination is due; None when none waits."""
+    """How long until the next retry of this destination is due; None when none waits.
+
+    To be asked in the transaction that leases: negative for who became due since.
+    """
     result = await connection.execute(NEXT_DUE, {"destination": destination})
     return result.scalar_one()
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
+from database.connection import Row
 from database.pool import Connection, ReadConnection
 from database.universes import Pause
 
@@ -25,17 +25,24 @@ PAUSE = text("""
         RETURNING 1
     )
     INSERT INTO events (event, actor, detail)
-    SELECT 'lookout.paused', :actor, jsonb_build_object('reason', CAST(:reason AS text))
+    SELECT 'lookout.paused', :actor, jsonb_build_object(
+        'was', 'asking', 'becomes', 'paused', 'reason', CAST(:reason AS text))
     FROM paused
     RETURNING 1
 """)
 RESUME = text("""
-    WITH resumed AS (
+    WITH was AS MATERIALIZED (
+        SELECT * FROM lookout WHERE paused_at IS NOT NULL FOR UPDATE
+    ), resumed AS (
         UPDATE lookout SET paused_at = NULL, paused_by = NULL, paused_reason = NULL
-        WHERE paused_at IS NOT NULL
-        RETURNING 1
+        FROM was WHERE lookout.id = was.id
+        RETURNING was.*
     )
-    INSERT INTO events (event, actor) SELECT 'lookout.resumed', :actor FROM resumed
+    INSERT INTO events (event, actor, detail)
+    SELECT 'lookout.resumed', :actor, jsonb_build_object(
+        'was', jsonb_build_object('since', paused_at, 'by', paused_by, 'reason', paused_reason),
+        'becomes', 'asking')
+    FROM resumed
     RETURNING 1
 """)
 
@@ -79,7 +86,7 @@ async def hold(connection: Connection) -> Lookout:
     return _lookout((await connection.execute(HOLD)).one())
 
 
-def _lookout(row: Row[Any]) -> Lookout:
+def _lookout(row: Row) -> Lookout:
     return Lookout(
         pause=row.paused_at and Pause(at=row.paused_at, by=row.paused_by, reason=row.paused_reason),
         asked_until=row.asked_until,

@@ -5,13 +5,23 @@ from pathlib import Path
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import text
 
-from database.pool import Connection, Database
+from database.connection import UpgradingConnection
+from database.pool import Database, ReadConnection
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 LOCK = text("SELECT pg_advisory_xact_lock(hashtext('trading-signal-processor.migrations'))")
+FOREIGN = text(
+    "SELECT to_regclass('signal_events') IS NOT NULL AND to_regclass('finviz_urls') IS NOT NULL"
+)
 KNOWN = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 APPLIED = text("SELECT version_num FROM alembic_version")
+ROLE = "trading_relay"
+"""What the relay is once it runs: it can add to the audit trail, and change nothing in it."""
+ALLOWED = text("""
+    SELECT coalesce(bool_or(pg_has_role(current_user, oid, 'USAGE')), false)
+    FROM pg_roles WHERE rolname = :role
+""")
 DURABILITY = text(
     "SELECT current_setting('fsync'), current_setting('synchronous_commit'),"
     " current_setting('full_page_writes'), current_setting('server_version_num')::int"
@@ -33,12 +43,32 @@ async def migrate(database: Database, *, to: str | None = None) -> bool:
     Replicas wait for one another.
     """
     wanted = to or head()
-    async with database.write() as connection:
+    async with database.upgrading() as connection:
         await connection.execute(LOCK)
-        if await _applied(connection) == wanted:
+        found = await applied(connection)
+        if found == wanted:
             return False
-        await connection.run_sync(_upgrade, wanted)
+        if found is None:
+            await _require_own(connection)
+        if found and to is None and found > wanted:
+            raise UnfitDatabaseError(
+                f"the database is of a newer version: its schema is {found}, this version knows"
+                f" {wanted} at most; start the newer one, or restore a backup from before it"
+            )
+        await bring(connection, wanted)
         return True
+
+
+async def bring(connection: UpgradingConnection, to: str) -> None:
+    """Apply what is missing up to a revision, in the transaction of whoever has the LOCK."""
+    await connection.run_sync(_upgrade, to)
+
+
+async def own_role(database: Database) -> str | None:
+    """The role to act in; None on a server where who migrated could not make it."""
+    async with database.read() as connection:
+        allowed = (await connection.execute(ALLOWED, {"role": ROLE})).scalar_one()
+    return ROLE if allowed else None
 
 
 async def require_durable(database: Database) -> None:
@@ -55,7 +85,17 @@ async def require_durable(database: Database) -> None:
         raise UnfitDatabaseError("PostgreSQL is older than 15: use 15 or newer")
 
 
-async def _applied(connection: Connection) -> str | None:
+async def _require_own(connection: ReadConnection) -> None:
+    """Raise UnfitDatabaseError for the database of the original relay: tables have its names."""
+    if (await connection.execute(FOREIGN)).scalar_one():
+        raise UnfitDatabaseError(
+            "DATABASE_URL leads to the original relay's database: name an empty one, or none"
+            " (docs/migration.md)"
+        )
+
+
+async def applied(connection: ReadConnection) -> str | None:
+    """The revision of the schema that is there; None: none yet."""
     if not (await connection.execute(KNOWN)).scalar_one():
         return None
     return (await connection.execute(APPLIED)).scalar_one_or_none()

@@ -4,16 +4,19 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from sys import intern
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import TextClause, text
 
+from database.connection import Row
 from database.pool import Database
 from database.universes import NoScreenError
+from domain.asked import longest_cooldown
 from domain.gate import Reason, Verdict
-from domain.past import Listed, ListKey, Lists, Move, Past, Recorded, Terms
+from domain.past import Listed, ListKey, Lists, Move, Orders, Past, Recorded, Terms
 from domain.position import PositionId, PositionState
+from domain.rulebook import read_rulebook
+from domain.rules import Rulebook
 from domain.screen import WAIT_MAX
 from domain.signal import Side, Signal, SignalId, SignalStatus, Wait
 from domain.ticker import Ticker
@@ -33,16 +36,17 @@ SIGNALS_THERE = text("""
            coalesce(min(seq), 1) - 1 AS first, max(seq) AS last
     FROM signals
     WHERE received_at >= :since AND received_at < :until AND status <> 'invalid'
+      AND imported_from IS NULL
 """)
 SIGNALS = text("""
-    SELECT id, seq, ticker, side, closes, partial, received_at, expires_at, status, reason,
-           judged_at, universe_version, rank, cutoff, list_age_ms, waits_since, waits_until,
+    SELECT id, seq, source, ticker, side, closes, partial, price, received_at, expires_at, status,
+           reason, judged_at, universe_version, rank, cutoff, list_age_ms, waits_since, waits_until,
            bought.position_id
     FROM signals LEFT JOIN LATERAL (
         SELECT position_id FROM deliveries WHERE signal_id = signals.id LIMIT 1
     ) AS bought ON status = 'approved' AND side = 'buy'
     WHERE seq > :after AND seq <= :last AND received_at >= :since AND received_at < :until
-      AND status IN ('approved', 'rejected', 'expired')
+      AND status IN ('approved', 'rejected', 'expired') AND imported_from IS NULL
     ORDER BY seq LIMIT :chunk
 """)
 
@@ -101,24 +105,39 @@ TOUCHED = text("""
       AND (state IN ('opening', 'open', 'closing') OR updated_at >= :since)
     ORDER BY id LIMIT :chunk
 """)
-# The audit trail finds what happened to a position by the signals that opened and sold it.
 MOVES = text("""
     WITH touched AS MATERIALIZED (
-        SELECT id, ticker, entry_signal_id, exit_signal_id, opened_at FROM positions
-        WHERE id = ANY(CAST(:ids AS uuid[]))
-    ), movers AS MATERIALIZED (
-        SELECT entry_signal_id AS signal_id FROM touched
-        UNION SELECT exit_signal_id FROM touched
-        UNION SELECT signal_id FROM deliveries
-        WHERE position_id = ANY(CAST(:ids AS uuid[])) AND side = 'sell'
+        SELECT id, ticker, entry_signal_id, opened_at, coalesce((
+            SELECT source FROM signals WHERE id = entry_signal_id), 'operator') AS source
+        FROM positions WHERE id = ANY(CAST(:ids AS uuid[]))
     )
     SELECT at, position_id, ticker, split_part(event, '.', 2) AS state, detail->>'was' AS was,
-           signal_id, events.id
-    FROM movers JOIN events USING (signal_id) JOIN touched ON touched.id = position_id
+           signal_id, source, events.id
+    FROM touched JOIN events ON position_id = touched.id
     WHERE event LIKE 'position.%' AND at < :until
     UNION ALL
-    SELECT opened_at, id, ticker, 'open', NULL, NULL, 0 FROM touched WHERE entry_signal_id IS NULL
+    SELECT opened_at, id, ticker, 'open', NULL, NULL, source, 0
+    FROM touched WHERE entry_signal_id IS NULL
     ORDER BY at, id
+""")
+
+# What was in force when the period begins, and every version made in it; none before the first.
+ORDERS = text("""
+    SELECT rules, paused, paused_until, made_at FROM gate_versions
+    WHERE made_at < :until AND version >= coalesce(
+        (SELECT max(version) FROM gate_versions WHERE made_at <= :since), 0)
+    ORDER BY version
+""")
+# By signals that came before the period; at most two times of each source and ticker are told: its
+# last buy before it, and its last one in it.
+BOUGHT = text("""
+    SELECT max(judged_at) AS at, ticker, source FROM signals
+    WHERE side = 'buy' AND status = 'approved' AND judged_at < :until
+      AND received_at < :since
+      AND judged_at > CAST(:since AS timestamptz) - CAST(:cooldown AS interval)
+      AND received_at > CAST(:since AS timestamptz) - CAST(:cooldown AS interval) - interval '1 day'
+    GROUP BY ticker, source, judged_at < :since
+    ORDER BY 1
 """)
 
 
@@ -138,10 +157,11 @@ class Period:
             raise TooMuchError(f"a period of at most {LONGEST.days} days")
 
 
-async def read(database: Database, period: Period) -> Past:
+async def read(database: Database, period: Period, rules: Rulebook | None = None) -> Past:
     """Everything that is needed to judge the signals of a period again. Raises TooMuchError.
 
-    In many short transactions: what is past does not change, and nobody waits for a connection.
+    Under these ``rules`` too, which may count buys of longer ago than those of the time. In many
+    short transactions: what is past does not change, and nobody waits for a connection.
     """
     whole = {"since": period.since - BEFORE, "until": period.until + WAIT_MAX}
     terms = await _terms(database, whole)
@@ -153,19 +173,23 @@ async def read(database: Database, period: Period) -> Past:
     for screen in screens:
         looks += await _looks(database, screen, whole)
     signals, undecided = await _signals(database, period)
+    orders = await _orders(database, whole | {"since": period.since})
+    cooldown = longest_cooldown(orders, rules)
     return Past(
         signals=signals,
         terms=terms,
         lists=lists,
         looks=sorted(looks),
         moves=await _moves(database, whole | {"since": period.since}),
+        orders=orders,
+        bought=await _bought(database, whole | {"since": period.since, "cooldown": cooldown}),
         undecided=undecided,
     )
 
 
 async def _rows(
     database: Database, query: TextClause, after: object, key: str, given: Mapping[str, object]
-) -> AsyncGenerator[Sequence[Row[Any]]]:
+) -> AsyncGenerator[Sequence[Row]]:
     """The rows of a query chunk by chunk, each in a transaction of its own."""
     while True:
         values = {**given, "after": after, "chunk": CHUNK}
@@ -178,7 +202,7 @@ async def _rows(
         after = getattr(rows[-1], key)
 
 
-async def _one(database: Database, query: TextClause, given: Mapping[str, object]) -> Row[Any]:
+async def _one(database: Database, query: TextClause, given: Mapping[str, object]) -> Row:
     async with database.read() as connection:
         return (await connection.execute(query, given)).one()
 
@@ -199,7 +223,7 @@ async def _signals(database: Database, period: Period) -> tuple[list[Recorded], 
     return found, there.undecided
 
 
-def _recorded(row: Row[Any]) -> Recorded:
+def _recorded(row: Row) -> Recorded:
     return Recorded(
         signal=Signal(
             id=SignalId(row.id),
@@ -208,7 +232,8 @@ def _recorded(row: Row[Any]) -> Recorded:
             side=Side(row.side),
             closes=row.closes,
             partial=row.partial,
-            price=None,
+            price=row.price,
+            source=intern(row.source),
             received_at=row.received_at,
             expires_at=row.expires_at,
         ),
@@ -224,6 +249,30 @@ def _recorded(row: Row[Any]) -> Recorded:
         at=row.judged_at,
         waited=Wait(row.waits_since, row.waits_until) if row.waits_until else None,
     )
+
+
+async def _orders(database: Database, given: Mapping[str, object]) -> list[Orders]:
+    async with database.read() as connection:
+        rows = (await connection.execute(ORDERS, given)).all()
+    return [
+        Orders(
+            since=row.made_at,
+            rulebook=read_rulebook(row.rules, {}),
+            paused=row.paused,
+            paused_until=row.paused_until,
+        )
+        for row in rows
+    ]
+
+
+async def _bought(
+    database: Database, given: Mapping[str, object]
+) -> list[tuple[datetime, Ticker, str]]:
+    if not given["cooldown"]:
+        return []
+    async with database.read() as connection:
+        rows = (await connection.execute(BOUGHT, given)).all()
+    return [(row.at, Ticker(row.ticker), row.source) for row in rows]
 
 
 async def _terms(database: Database, given: Mapping[str, object]) -> list[Terms]:
@@ -270,7 +319,7 @@ async def _add_versions(
             lists.add(_listed(row))
 
 
-def _listed(row: Row[Any]) -> Listed:
+def _listed(row: Row) -> Listed:
     return Listed(
         version=row.version,
         key=(row.screen_id, intern(row.url)),
@@ -308,7 +357,7 @@ async def _moves(database: Database, period: Mapping[str, object]) -> list[Move]
     return sorted(found, key=lambda move: move.at)
 
 
-def _move(row: Row[Any]) -> Move:
+def _move(row: Row) -> Move:
     return Move(
         at=row.at,
         position=PositionId(row.position_id),
@@ -316,4 +365,5 @@ def _move(row: Row[Any]) -> Move:
         state=PositionState(row.state),
         was=PositionState(row.was) if row.was else None,
         signal_id=row.signal_id and SignalId(row.signal_id),
+        source=intern(row.source),
     )

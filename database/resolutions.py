@@ -12,6 +12,7 @@ from sqlalchemy import TextClause, text
 from database import endings
 from database.endings import ending
 from database.pool import Connection, ReadConnection
+from database.selections import Subject
 from domain.delivery import DeliveryId, DeliveryState, DestinationId
 from domain.signal import Side
 
@@ -85,7 +86,7 @@ _NEWER_WENT = """
 """
 OVERTAKEN = text(f"SELECT {_NEWER_WENT} FROM deliveries WHERE id = :id")
 
-_HELD = "id = :id AND state = 'held'"
+_HELD = "id = ANY(CAST(:ids AS uuid[])) AND state = 'held'"
 _WORD = "concat_ws(': ', '{word}', CAST(:why AS text))"
 RESOLVE: Mapping[Resolution, TextClause] = {
     Resolution.DELIVERED: ending(
@@ -119,6 +120,34 @@ CANCEL = ending(
     _CANCELLED,
     actor=":actor",
 )
+# What a command over many finds. Those that somebody works on are only known when it is done.
+_ALL = {
+    "rows": """deliveries JOIN signals ON signals.id = deliveries.signal_id
+               JOIN destinations ON destinations.id = deliveries.destination_id""",
+    "columns": """deliveries.id, deliveries.signal_id, destinations.name AS destination,
+                  deliveries.ticker, deliveries.side, deliveries.state, signals.received_at""",
+}
+CANCELLED = Subject(
+    **_ALL,
+    refusal="CASE WHEN deliveries.state <> 'queued' THEN 'not_queued' END",
+    deliveries=True,
+)
+_NOT_HELD = "CASE WHEN deliveries.state <> 'held' THEN 'not_held'"
+RESOLVED: Mapping[Resolution, Subject] = {
+    Resolution.DELIVERED: Subject(**_ALL, refusal=f"{_NOT_HELD} END", deliveries=True),
+    Resolution.DROP: Subject(**_ALL, refusal=f"{_NOT_HELD} END", deliveries=True),
+    Resolution.RESEND: Subject(
+        **_ALL,
+        refusal=f"""
+            {_NOT_HELD}
+                 WHEN deliveries.side = 'buy' AND deliveries.expires_at <= clock_timestamp()
+                     THEN 'expired'
+                 WHEN {_NEWER_WENT} THEN 'overtaken' END""",
+        deliveries=True,
+    ),
+}
+TICKERS = text("SELECT DISTINCT ticker FROM deliveries WHERE id = ANY(CAST(:ids AS uuid[]))")
+
 QUEUED = text("""
     SELECT deliveries.id, ticker FROM deliveries
     JOIN destinations ON destinations.id = destination_id
@@ -196,7 +225,7 @@ async def resolve(
         return None
     # Nothing newer of its lane is leased between our look at the lane and our commit.
     await connection.execute(HOLD_DESTINATION, {"id": found.destination_id})
-    given: dict[str, Any] = {"id": id, "actor": actor, "why": why}
+    given: dict[str, Any] = {"ids": [id], "actor": actor, "why": why}
     if resolution is Resolution.RESEND:
         given["life"] = life
     ended = await endings.end(connection, RESOLVE[resolution], [found.ticker], **given)
@@ -247,6 +276,31 @@ async def _cancel(
 ) -> int:
     ended = await endings.end(connection, CANCEL, tickers, ids=ids, actor=actor, why=why)
     return ended[DeliveryState.CANCELLED]
+
+
+async def cancel_all(
+    connection: Connection, ids: Sequence[UUID], *, actor: str, why: str | None
+) -> int:
+    """Cancel those of these that are queued; return how many."""
+    tickers = (await connection.execute(TICKERS, {"ids": list(ids)})).scalars().all()
+    return await _cancel(connection, tickers, [DeliveryId(id) for id in ids], actor=actor, why=why)
+
+
+async def resolve_all(
+    connection: Connection,
+    ids: Sequence[UUID],
+    resolution: Resolution,
+    *,
+    actor: str,
+    why: str | None,
+    life: timedelta,
+) -> int:
+    """Take the operator's word on those of these that are held; return on how many it was taken."""
+    tickers = (await connection.execute(TICKERS, {"ids": list(ids)})).scalars().all()
+    given: dict[str, Any] = {"ids": list(ids), "actor": actor, "why": why}
+    if resolution is Resolution.RESEND:
+        given["life"] = life
+    return (await endings.end(connection, RESOLVE[resolution], tickers, **given)).total()
 
 
 async def retarget(connection: Connection, id: DestinationId, *, actor: str) -> int:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NewType
+from typing import NewType
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from database.connection import Row
 from database.pool import Connection, ReadConnection
 from domain.screen import Screen, ScreenKind, ScreenUrl
 from domain.ticker import Ticker
@@ -65,7 +66,8 @@ _CREATE = f"""
     ), {_KEPT}
     INSERT INTO events (event, actor, detail)
     SELECT 'screen.created', :actor, jsonb_strip_nulls(jsonb_build_object(
-        'screen_id', id, {TOLD.format(row="changed")}))
+        'screen_id', id, {TOLD.format(row="changed")},
+        'becomes', jsonb_build_object({TOLD.format(row="changed")})))
     FROM changed
     RETURNING 1
 """
@@ -84,7 +86,8 @@ CHANGE = text(f"""
         INSERT INTO events (event, actor, detail)
         SELECT 'screen.changed', :actor, jsonb_strip_nulls(jsonb_build_object(
             'screen_id', changed.id, 'version', changed.version, {TOLD.format(row="changed")},
-            'was', jsonb_build_object({TOLD.format(row="before")})))
+            'was', jsonb_build_object({TOLD.format(row="before")}),
+            'becomes', jsonb_build_object({TOLD.format(row="changed")})))
         FROM changed JOIN before ON before.id = changed.id
     )
     SELECT {SHOWN} FROM changed
@@ -108,7 +111,7 @@ ACTIVATE = text(f"""
         INSERT INTO events (event, actor, detail)
         SELECT 'screen.activated', :actor, jsonb_strip_nulls(jsonb_build_object(
             'screen_id', id, 'name', name, 'version', version,
-            'was', CAST(:was AS uuid), 'was_name', CAST(:was_name AS text)))
+            'was', CAST(:was AS uuid), 'was_name', CAST(:was_name AS text), 'becomes', id))
         FROM changed
     )
     SELECT {SHOWN} FROM changed
@@ -123,7 +126,10 @@ ARCHIVE = text(f"""
     ), {_KEPT}, told AS (
         INSERT INTO events (event, actor, detail)
         SELECT CASE WHEN :archived THEN 'screen.archived' ELSE 'screen.restored' END, :actor,
-               jsonb_build_object('screen_id', id, 'name', name, 'version', version)
+               jsonb_build_object(
+                   'screen_id', id, 'name', name, 'version', version,
+                   'was', CASE WHEN :archived THEN 'kept' ELSE 'archived' END,
+                   'becomes', CASE WHEN :archived THEN 'archived' ELSE 'kept' END)
         FROM changed
     )
     SELECT {SHOWN} FROM changed
@@ -265,7 +271,7 @@ async def archive(connection: Connection, id: ScreenId, *, archived: bool, actor
     return row is not None
 
 
-def screen_of(row: Row[Any]) -> Screen:
+def screen_of(row: Row) -> Screen:
     """The screen in a row that has its terms."""
     return Screen(
         kind=ScreenKind(row.kind),
@@ -281,7 +287,7 @@ def screen_of(row: Row[Any]) -> Screen:
     )
 
 
-def kept_of(row: Row[Any]) -> Kept:
+def kept_of(row: Row) -> Kept:
     return Kept(
         id=ScreenId(row.id),
         name=row.name,

@@ -48,7 +48,8 @@ SETTLE = text(f"""
             written_at = started_at + ending.written, retry_after = ending.retry_after,
             receipt = ending.receipt
         FROM ending
-        WHERE attempts.delivery_id = ending.id AND attempts.epoch = ending.epoch
+        WHERE attempts.delivery_id = ANY(CAST(:ids AS uuid[]))
+          AND attempts.delivery_id = ending.id AND attempts.epoch = ending.epoch
           AND attempts.finished_at IS NULL
     ), settled AS (
         UPDATE deliveries
@@ -61,7 +62,8 @@ SETTLE = text(f"""
             finished_at = CASE WHEN ending.state NOT IN ('queued', 'held')
                                THEN clock_timestamp() END
         FROM ending
-        WHERE deliveries.id = ending.id AND deliveries.epoch = ending.epoch
+        WHERE deliveries.id = ANY(CAST(:ids AS uuid[]))
+          AND deliveries.id = ending.id AND deliveries.epoch = ending.epoch
           AND deliveries.state = 'sending'
         RETURNING {STEPPED}, deliveries.epoch, ending.outcome, ending.status, ending.error,
                   ending.duration_ms, ending.receipt
@@ -95,7 +97,8 @@ class Settlement:
 async def settle(connection: Connection, settlements: Sequence[Settlement]) -> list[Settlement]:
     """Record how attempts ended; return those whose lease we still held.
 
-    A buy that surely did not arrive, and waits again, makes way for an exit behind it.
+    A buy that surely did not arrive, and waits again, makes way for an exit behind it, and ends
+    where everything was sold since.
     """
     await connection.execute(LOCK_POSITIONS, {"tickers": [s.delivery.ticker for s in settlements]})
     rows = (await connection.execute(SETTLE, _arrays(settlements))).all()
@@ -108,6 +111,7 @@ async def settle(connection: Connection, settlements: Sequence[Settlement]) -> l
     }
     if waiting:
         await endings.supersede(connection, waiting)
+        await endings.abandon_older(connection, waiting)
     return [s for s in settlements if (s.delivery.id, s.delivery.epoch) in kept]
 
 

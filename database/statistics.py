@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import Row, text
 
 from database import lanes
+from database.audit import Facts
 from database.pool import ReadConnection
+from database.tallies import judged, undelivered
 from domain.delivery import DestinationId
 from domain.rate import Window, parse_windows
 
@@ -25,11 +27,51 @@ BACKLOG = text("""
             FROM deliveries WHERE finished_at IS NULL) AS unfinished_for
 """)
 
-RECENT = text("""
-    SELECT status, reason, count(*) AS signals FROM signals
-    WHERE received_at >= statement_timestamp() - interval '24 hours'
+# The time of the transaction, so that what is counted in two statements adds up.
+_DAY = "now() - interval '24 hours'"
+RECENT = text(f"""
+    SELECT status, nullif(reason, '') AS reason, sum(signals) AS signals
+    FROM ({judged(_DAY)}) AS counted
     GROUP BY status, reason ORDER BY status, signals DESC
 """)
+FATES = text(f"""
+    WITH late AS MATERIALIZED (
+        SELECT state, count(*) AS signals FROM ({undelivered(_DAY)}) AS shown GROUP BY state
+    ), arrived AS MATERIALIZED (
+        SELECT coalesce((SELECT sum(sent) FROM ({judged(_DAY)}) AS counted), 0)
+               - coalesce((SELECT sum(signals) FROM late), 0) AS signals
+    )
+    SELECT state, signals FROM late
+    UNION ALL SELECT 'delivered', signals FROM arrived WHERE signals > 0
+""")
+
+WORST = text("""
+    SELECT attention.id, cause, severity, text, count, last_at, signal_id, position_id,
+           destination_id, destinations.name AS destination
+    FROM attention LEFT JOIN destinations ON destinations.id = attention.destination_id
+    WHERE resolved_at IS NULL
+    ORDER BY array_position(ARRAY['urgent', 'warning', 'info'], severity), last_at DESC
+    LIMIT :limit
+""")
+
+# The last alert of any source, whether the watchman wrote of it yet or not; where people are told.
+FIRST_STEPS = text("""
+    SELECT greatest((SELECT max(last_at) FROM hearings), (
+               SELECT max(received_at)
+               FROM (SELECT * FROM signals ORDER BY seq DESC LIMIT 20) AS latest
+               WHERE imported_from IS NULL AND batch_id IS NULL AND replay_of IS NULL)) AS heard_at,
+           EXISTS (SELECT FROM universes) AS listed,
+           (SELECT count(*) FROM channels WHERE enabled AND archived_at IS NULL) AS channels
+""")
+KNOCKED = text("""
+    SELECT at, origin FROM events
+    WHERE actor IS NOT NULL AND event = 'access.refused'
+      AND starts_with(detail->>'door', 'POST /webhook/in')
+      AND at >= statement_timestamp() - interval '1 hour'
+      AND id > (SELECT coalesce(max(id), 0) - 100000 FROM events)
+    ORDER BY id DESC LIMIT 1
+""")
+
 
 STANDING = text("""
     SELECT destinations.name, url_shown, windows, mode, destinations.state, breaker,
@@ -87,6 +129,7 @@ class Standing:
     from now on, ``held`` how many deliveries wait for the operator's word.
     """
 
+    id: DestinationId
     name: str
     url_shown: str
     windows: Sequence[Window]
@@ -103,6 +146,26 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FirstSteps:
+    """When any source was heard last, and how many channels tell an operator.
+
+    ``listed``: some list was read, though the screen in force may have none.
+    """
+
+    heard_at: datetime | None
+    listed: bool
+    channels: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knock:
+    """Somebody posted an alert with a wrong token, or none."""
+
+    at: datetime
+    origin: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """How the relay stands, all of it at one moment. ``dead``: deliveries given up in 24 hours."""
 
@@ -111,10 +174,6 @@ class Snapshot:
     standings: Sequence[Standing]
     positions: Mapping[str, int]
     dead: int
-
-    def of_reason(self, reason: str) -> int:
-        """Signals of the last 24 hours that were turned away for this."""
-        return sum(count.signals for count in self.recent if count.reason == reason)
 
 
 async def snapshot(connection: ReadConnection) -> Snapshot:
@@ -142,7 +201,30 @@ async def backlog(connection: ReadConnection) -> Backlog:
 async def recent(connection: ReadConnection) -> list[Count]:
     """Signals of the last 24 hours by status and reason."""
     rows = await connection.execute(RECENT)
-    return [Count(status=r.status, reason=r.reason, signals=r.signals) for r in rows]
+    return [Count(status=r.status, reason=r.reason, signals=int(r.signals)) for r in rows]
+
+
+async def fates(connection: ReadConnection) -> dict[str, int]:
+    """The approved signals of the last 24 hours by the state that each shows."""
+    return {row.state: int(row.signals) for row in await connection.execute(FATES)}
+
+
+async def worst(connection: ReadConnection, limit: int) -> list[Facts]:
+    """The attention items that are open, the worst and latest first."""
+    rows = await connection.execute(WORST, {"limit": limit})
+    return [dict(row) for row in rows.mappings()]
+
+
+async def first_steps(connection: ReadConnection) -> FirstSteps:
+    """How far the relay is set up, as far as rows tell."""
+    row = (await connection.execute(FIRST_STEPS)).one()
+    return FirstSteps(heard_at=row.heard_at, listed=row.listed, channels=row.channels)
+
+
+async def knocked(connection: ReadConnection) -> Knock | None:
+    """Who was last refused at the webhook, within the last hour."""
+    row = (await connection.execute(KNOCKED)).one_or_none()
+    return None if row is None else Knock(at=row.at, origin=row.origin)
 
 
 async def standings(connection: ReadConnection) -> list[Standing]:
@@ -155,6 +237,7 @@ async def _standing(connection: ReadConnection, row: Row[tuple[Any, ...]]) -> St
     windows = parse_windows(row.windows) if row.windows else ()
     usage = await lanes.usage(connection, DestinationId(row.id), windows)
     return Standing(
+        id=DestinationId(row.id),
         name=row.name,
         url_shown=row.url_shown,
         windows=windows,

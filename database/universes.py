@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from sqlalchemy import Row as SqlRow
 from sqlalchemy import text
 
+from database.connection import Row as SqlRow
 from database.pool import ReadConnection
 from database.screens import NAMES, screen_of
 from domain.screen import Screen
@@ -150,11 +150,11 @@ async def current(connection: ReadConnection) -> Current:
     )
 
 
-def _key(row: SqlRow[Any]) -> Key:
+def _key(row: SqlRow) -> Key:
     return (row.id, row.screen_version, row.version, row.fresh_since)
 
 
-def universe_of(row: SqlRow[Any]) -> Universe | None:
+def universe_of(row: SqlRow) -> Universe | None:
     """The list in a row that has `LIST`; None when there is none."""
     if row.version is None:
         return None
@@ -193,7 +193,7 @@ async def last_fetch(connection: ReadConnection) -> LastFetch | None:
     )
 
 
-def _pending(row: SqlRow[Any]) -> Pending | None:
+def _pending(row: SqlRow) -> Pending | None:
     if row.pending is None or row.pending_at is None:
         return None
     return Pending(

@@ -1,13 +1,14 @@
 """Verdicts: undecided signals claimed in order, and what was decided about them."""
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
-from database import endings
+from database import endings, gate
+from database.connection import Row
 from database.pool import Connection, ReadConnection
 from domain.gate import Judged
 from domain.position import Position, PositionId, PositionState
@@ -15,35 +16,41 @@ from domain.signal import Side, Signal, SignalId, SignalStatus, Wait
 from domain.ticker import Ticker
 
 _COLUMNS = """id, seq, ticker, side, closes, partial, price, received_at, expires_at,
-               waits_since, waits_until"""
+               waits_since, waits_until, source"""
 
 # Whoever holds the earliest undecided signal of a ticker holds the ticker: nobody can judge a
 # later one meanwhile. A head that was decided after our snapshot fails the recheck and is left.
-# Buys that wait (hold-and-see) are not in the way of those behind them.
+# Buys that wait (hold-and-see) are not in the way of those behind them. The earliest of all hold
+# the earliest of each of their tickers: no look at the rest, which the planner, who believes that
+# nothing is undecided, would do for each of them anew.
 CLAIM = text(f"""
-    WITH heads AS MATERIALIZED (
-        SELECT ticker, seq FROM signals AS head
+    WITH turn AS MATERIALIZED (
+        SELECT {gate.HOLD_TOGETHER} AS mine
+    ), undecided AS MATERIALIZED (
+        SELECT *, first_value(seq) OVER (PARTITION BY ticker ORDER BY seq) AS head_seq
+        FROM (
+            SELECT {_COLUMNS} FROM signals, turn
+            WHERE status = 'received' AND waits_until IS NULL
+            ORDER BY seq
+            LIMIT :reach
+        ) AS earliest
+    ), heads AS MATERIALIZED (
+        SELECT seq FROM signals
         WHERE status = 'received' AND waits_until IS NULL
-          AND NOT EXISTS (
-              SELECT FROM signals AS earlier
-              WHERE earlier.status = 'received' AND earlier.waits_until IS NULL
-                AND earlier.ticker = head.ticker AND earlier.seq < head.seq)
+          AND seq = ANY(ARRAY(SELECT seq FROM undecided WHERE seq = head_seq))
         ORDER BY seq
         LIMIT :limit
         FOR UPDATE SKIP LOCKED
     )
-    SELECT waiting.*, clock_timestamp() AS now, EXISTS (
+    SELECT undecided.*, clock_timestamp() AS now, EXISTS (
         SELECT FROM signals WHERE status = 'received' AND waits_until IS NOT NULL) AS some_wait
-    FROM heads CROSS JOIN LATERAL (
-        SELECT {_COLUMNS} FROM signals
-        WHERE status = 'received' AND waits_until IS NULL
-          AND signals.ticker = heads.ticker AND signals.seq >= heads.seq
-        ORDER BY seq
-        LIMIT :limit
-    ) AS waiting
-    ORDER BY waiting.seq
+    FROM undecided WHERE head_seq = ANY(ARRAY(SELECT seq FROM heads))
+    ORDER BY seq
     LIMIT :limit
 """)
+
+REACH = 16
+"""How many times as many undecided signals are looked at as are taken: others hold some."""
 
 # Those that wait are judged again with what came behind them. Nobody holds them for long, and
 # whoever does may approve one: its position is read after this.
@@ -57,7 +64,10 @@ JOIN_WAITING = text(f"""
 
 # Of those with something behind them the claim above takes care.
 CLAIM_WAITING = text(f"""
-    SELECT {_COLUMNS}, clock_timestamp() AS now FROM signals AS held
+    WITH turn AS MATERIALIZED (
+        SELECT {gate.HOLD_TOGETHER} AS mine
+    )
+    SELECT {_COLUMNS}, clock_timestamp() AS now FROM signals AS held, turn
     WHERE status = 'received' AND waits_until IS NOT NULL
       AND (waits_until <= clock_timestamp() OR ticker = ANY(CAST(:members AS text[])))
       AND NOT EXISTS (
@@ -66,7 +76,15 @@ CLAIM_WAITING = text(f"""
             AND later.ticker = held.ticker)
     ORDER BY seq
     LIMIT :limit
-    FOR UPDATE SKIP LOCKED
+    FOR UPDATE OF held SKIP LOCKED
+""")
+
+# For who holds the gate alone: nobody else judges, so that nothing is skipped.
+CLAIM_OF = text(f"""
+    SELECT {_COLUMNS}, clock_timestamp() AS now FROM signals
+    WHERE status = 'received' AND ticker = ANY(CAST(:tickers AS text[]))
+    ORDER BY seq
+    FOR UPDATE
 """)
 
 WAIT = text("""
@@ -86,7 +104,9 @@ WAIT = text("""
 """)
 
 HELD = text("""
-    SELECT id, ticker, state, entry_signal_id, exit_signal_id FROM positions
+    SELECT id, ticker, state, entry_signal_id, exit_signal_id, coalesce((
+        SELECT source FROM signals WHERE id = entry_signal_id), 'operator') AS source
+    FROM positions
     WHERE ticker = ANY(CAST(:tickers AS text[])) AND state IN ('opening', 'open', 'closing')
     ORDER BY id
     FOR UPDATE
@@ -101,8 +121,8 @@ RECORD = text("""
         SELECT * FROM unnest(
             CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
             CAST(:versions AS bigint[]), CAST(:ranks AS integer[]), CAST(:cutoffs AS integer[]),
-            CAST(:ages AS bigint[]), CAST(:held AS uuid[])
-        ) AS verdict (id, status, reason, version, rank, cutoff, age, position_id)
+            CAST(:ages AS bigint[]), CAST(:held AS uuid[]), CAST(:rules AS jsonb[])
+        ) AS verdict (id, status, reason, version, rank, cutoff, age, position_id, rule)
     ), clock AS MATERIALIZED (
         SELECT clock_timestamp() AS at
     ), judged AS (
@@ -113,8 +133,9 @@ RECORD = text("""
         FROM verdict, clock
         WHERE signals.id = verdict.id AND signals.status = 'received'
         RETURNING signals.id, signals.seq, signals.ticker, signals.side, signals.expires_at,
-                  signals.status, signals.reason, verdict.version, verdict.rank, verdict.cutoff,
-                  verdict.age, verdict.position_id, clock.at
+                  signals.only_destination_id, signals.status, signals.reason, verdict.version,
+                  verdict.rank, verdict.cutoff, verdict.age, verdict.position_id, verdict.rule,
+                  clock.at
     ), entered AS (
         SELECT position_id, deliveries.destination_id, seq, kept.version, mode
         FROM deliveries JOIN destination_versions AS kept
@@ -127,27 +148,28 @@ RECORD = text("""
         FROM judged CROSS JOIN destinations JOIN destination_versions AS kept
           ON kept.destination_id = destinations.id AND kept.version = destinations.version
         WHERE judged.status = 'approved' AND judged.side = 'buy' AND state <> 'disabled'
+          AND coalesce(judged.only_destination_id, destinations.id) = destinations.id
         UNION ALL
         SELECT positions.id, destinations.id, 0, destinations.version, mode
         FROM positions CROSS JOIN destinations JOIN destination_versions AS kept
           ON kept.destination_id = destinations.id AND kept.version = destinations.version
         WHERE positions.id IN (SELECT position_id FROM judged) AND entry_signal_id IS NULL
           AND destinations.state <> 'disabled'
-    ), emptied AS (
-        SELECT position_id, destination_id, max(deliveries.seq) AS seq
-        FROM deliveries JOIN signals ON signals.id = signal_id AND NOT signals.partial
-        WHERE position_id IN (SELECT position_id FROM judged) AND deliveries.side = 'sell'
-          AND state = 'delivered'
-        GROUP BY position_id, destination_id
     ), holding AS (
         SELECT judged.id AS signal_id, entered.destination_id, bool_or(mode = 'live') AS live,
                coalesce(max(entered.version) FILTER (WHERE mode = 'live'),
                         max(entered.version)) AS version
         FROM judged JOIN entered ON entered.position_id = judged.position_id
                                 AND entered.seq < judged.seq
-        LEFT JOIN emptied ON emptied.position_id = entered.position_id
-                         AND emptied.destination_id = entered.destination_id
-        WHERE judged.side = 'sell' AND (emptied.seq IS NULL OR emptied.seq < entered.seq)
+        WHERE judged.side = 'sell' AND NOT EXISTS (
+            SELECT FROM deliveries AS gone
+            JOIN signals ON signals.id = gone.signal_id AND NOT signals.partial
+            JOIN destination_versions AS kept ON kept.destination_id = gone.destination_id
+                                             AND kept.version = gone.destination_version
+            WHERE gone.destination_id = entered.destination_id AND gone.ticker = judged.ticker
+              AND gone.side = 'sell' AND gone.state = 'delivered' AND gone.seq > entered.seq
+              AND (gone.position_id = entered.position_id
+                   OR entered.seq > 0 AND kept.mode = entered.mode))
         GROUP BY judged.id, entered.destination_id
     ), queued AS (
         INSERT INTO deliveries (signal_id, destination_id, destination_version, position_id, seq,
@@ -161,12 +183,13 @@ RECORD = text("""
           ON kept.destination_id = destinations.id AND kept.version = destinations.version
         LEFT JOIN holding ON holding.signal_id = judged.id
                          AND holding.destination_id = destinations.id
-        WHERE judged.status = 'approved' AND CASE
+        WHERE judged.status = 'approved'
+          AND coalesce(judged.only_destination_id, destinations.id) = destinations.id AND CASE
             WHEN EXISTS (SELECT FROM holding WHERE holding.signal_id = judged.id)
                 THEN holding.signal_id IS NOT NULL
             ELSE destinations.state <> 'disabled' OR judged.side = 'sell' AND NOT EXISTS (
                 SELECT FROM destinations WHERE state <> 'disabled') END
-        RETURNING id, signal_id, destination_id, destination_version, queued_at
+        RETURNING id, signal_id, destination_id, destination_version, position_id, queued_at
     ), moved AS (
         INSERT INTO positions (id, ticker, state, entry_signal_id, exit_signal_id, opened_at,
                                updated_at)
@@ -189,12 +212,14 @@ RECORD = text("""
                    NULL::uuid AS delivery_id, NULL::uuid AS position_id,
                    jsonb_strip_nulls(jsonb_build_object(
                        'reason', reason, 'universe_version', version, 'rank', rank,
-                       'cutoff', cutoff, 'list_age_ms', age)) AS detail
+                       'cutoff', cutoff, 'list_age_ms', age,
+                       'gate_version', CAST(:gate_version AS bigint), 'rule', rule)) AS detail
             FROM judged
             UNION ALL
             SELECT 2, 0, queued_at, 'delivery.queued', signal_id, id, NULL,
                    jsonb_build_object('destination_id', destination_id,
-                                      'destination_version', destination_version)
+                                      'destination_version', destination_version,
+                                      'position_id', position_id)
             FROM queued
             UNION ALL
             SELECT 3, 0, updated_at, 'position.' || state,
@@ -227,7 +252,7 @@ async def claim(connection: Connection, *, limit: int) -> Claimed | None:
 
     Of every ticker taken they are its earliest ones; those of it that wait come with them.
     """
-    rows = (await connection.execute(CLAIM, {"limit": limit})).all()
+    rows = (await connection.execute(CLAIM, {"limit": limit, "reach": limit * REACH})).all()
     if rows and rows[0].some_wait:
         tickers = list({row.ticker for row in rows})
         joined = (await connection.execute(JOIN_WAITING, {"tickers": tickers})).all()
@@ -243,7 +268,13 @@ async def claim_waiting(
     return await _claimed(connection, (await connection.execute(CLAIM_WAITING, values)).all())
 
 
-async def _claimed(connection: Connection, rows: Sequence[Row[Any]]) -> Claimed | None:
+async def claim_of(connection: Connection, tickers: Collection[Ticker]) -> Claimed | None:
+    """Take every undecided signal of these tickers, also those that wait. Under `hold_alone`."""
+    rows = await connection.execute(CLAIM_OF, {"tickers": list(tickers)})
+    return await _claimed(connection, rows.all())
+
+
+async def _claimed(connection: Connection, rows: Sequence[Row]) -> Claimed | None:
     if not rows:
         return None
     signals = [_signal(row) for row in rows]
@@ -251,7 +282,7 @@ async def _claimed(connection: Connection, rows: Sequence[Row[Any]]) -> Claimed 
     return Claimed(signals, held, max(row.now for row in rows))
 
 
-def _signal(row: Row[Any]) -> Signal:
+def _signal(row: Row) -> Signal:
     return Signal(
         id=SignalId(row.id),
         seq=row.seq,
@@ -263,6 +294,7 @@ def _signal(row: Row[Any]) -> Signal:
         received_at=row.received_at,
         expires_at=row.expires_at,
         wait=None if row.waits_until is None else Wait(row.waits_since, row.waits_until),
+        source=row.source,
     )
 
 
@@ -275,25 +307,29 @@ async def _positions(connection: ReadConnection, tickers: Collection[Ticker]) ->
             state=PositionState(row.state),
             entry_signal_id=row.entry_signal_id,
             exit_signal_id=row.exit_signal_id,
+            source=row.source,
         )
         for row in rows
     ]
 
 
-async def record(connection: Connection, judged: Judged) -> int:
+async def record(connection: Connection, judged: Judged, *, gate_version: int | None = None) -> int:
     """Write verdicts, the deliveries and positions they make, and their events, as one fact.
 
-    Who begins to wait is written with them. Return how many signals were decided; one already
-    decided is left as it is. Buys that an approved exit overtakes before they left are superseded.
-    Raises NoDestinationError when the last destination was taken out of use since they were judged:
-    they are to be judged again.
+    ``gate_version`` is that of the rules they were reached under. Who begins to wait is written
+    with them. Return how many signals were decided; one already decided is left as it is. Buys that
+    an approved exit overtakes before they left are superseded. Raises NoDestinationError when the
+    last destination was taken out of use since they were judged: they are to be judged again.
     """
     if judged.waiting:
         await connection.execute(WAIT, _wait_arrays(judged))
     if not judged.verdicts:
         return 0
     result = await connection.execute(
-        RECORD, _verdict_arrays(judged) | _position_arrays(judged.positions)
+        RECORD,
+        _verdict_arrays(judged)
+        | _position_arrays(judged.positions)
+        | {"gate_version": gate_version},
     )
     recorded = result.one()
     if recorded.nowhere:
@@ -319,6 +355,7 @@ def _verdict_arrays(judged: Judged) -> dict[str, Sequence[object]]:
         "cutoffs": [v.cutoff for v in verdicts],
         "ages": [_milliseconds(v.list_age) for v in verdicts],
         "held": [v.position_id for v in verdicts],
+        "rules": [v.breach and json.dumps(v.breach.told()) for v in verdicts],
     }
 
 

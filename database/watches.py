@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
+from database.connection import Row
 from database.pool import Connection, ReadConnection
 from database.screens import Kept, ScreenId
 from domain.screen import ScreenKind
@@ -86,8 +86,8 @@ ACCEPT = text(f"""
     ), told AS (
         INSERT INTO events (event, actor, detail)
         SELECT 'list.accepted', :actor, jsonb_strip_nulls(jsonb_build_object(
-            'screen_id', screen_id, 'tickers', CAST(:pending AS text[]),
-            'reason', CAST(:reason AS text)))
+            'screen_id', screen_id, 'tickers', CAST(:pending AS text[]), 'was', 'pending',
+            'becomes', 'accepted', 'reason', CAST(:reason AS text)))
         FROM accepted
     )
     SELECT total FROM accepted
@@ -102,8 +102,8 @@ REFUSE = text(f"""
     )
     INSERT INTO events (event, actor, detail)
     SELECT 'list.refused', :actor, jsonb_strip_nulls(jsonb_build_object(
-        'screen_id', screen_id, 'tickers', CAST(:pending AS text[]),
-        'reason', CAST(:reason AS text)))
+        'screen_id', screen_id, 'tickers', CAST(:pending AS text[]), 'was', 'pending',
+        'becomes', 'refused', 'reason', CAST(:reason AS text)))
     FROM refused
     RETURNING 1
 """)
@@ -202,7 +202,7 @@ def _asks(kept: Kept) -> bool:
     return kept.screen.kind is ScreenKind.FINVIZ
 
 
-def _suspected(row: Row[Any]) -> Suspected | None:
+def _suspected(row: Row) -> Suspected | None:
     if row.pending is None:
         return None
     return Suspected(

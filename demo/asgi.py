@@ -1,5 +1,7 @@
 """What the made-up systems need of ASGI: a body read whole, and a short answer."""
 
+from collections.abc import Mapping
+
 from starlette.types import Receive, Send
 
 
@@ -14,12 +16,14 @@ async def body_of(receive: Receive) -> bytes:
 
 
 async def answer(
-    send: Send, status: int, body: bytes, content_type: str = "application/json"
+    send: Send,
+    status: int,
+    body: bytes,
+    content_type: str = "application/json",
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     """Send a whole answer."""
-    headers = [
-        (b"content-type", content_type.encode()),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    told = {"content-type": content_type, "content-length": str(len(body)), **(headers or {})}
+    pairs = [(name.encode(), value.encode()) for name, value in told.items()]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})

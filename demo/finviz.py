@@ -3,7 +3,7 @@
 import asyncio
 import random  # noqa: TID251  made-up markets are drawn from a seed, so that they can be repeated
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from html import escape
 from types import MappingProxyType
@@ -84,23 +84,6 @@ def _listing(ticker: str, chance: random.Random) -> Listing:
         volume=chance.randrange(50_000, 90_000_000),
         company=f"{name} {chance.choice(KINDS)}",
         change=Decimal(chance.randrange(-300, 4_000)) / 100,
-    )
-
-
-def moved(listings: Sequence[Listing], seed: int) -> list[Listing]:
-    """The market a moment later: prices and volumes moved a little, and with them the ranks."""
-    chance = random.Random(seed)  # noqa: S311  a market is drawn, no secret
-    later = [_moved(listing, Decimal(chance.randrange(-60, 61)) / 100) for listing in listings]
-    return sorted(later, key=lambda listing: listing.change, reverse=True)
-
-
-def _moved(listing: Listing, by: Decimal) -> Listing:
-    price = (listing.price * (1 + by / 100)).quantize(Decimal("0.01"))
-    return replace(
-        listing,
-        price=price,
-        change=listing.change + by,
-        volume=listing.volume + listing.volume // 99,
     )
 
 

@@ -1,10 +1,11 @@
 """An alert: what a posted body says, read by general rules and never by its sender."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, cast
 
 from domain.parsed import (
@@ -40,6 +41,9 @@ _PRICE = re.compile(r"\+?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][+-]?\d{1,2})?",
 _EPOCH = re.compile(r"(\d{9,19})(\.\d{1,9})?", re.ASCII)
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_TEXT = 128
+_SHORT = 48
+"""Templates repeat the same names with every alert: what is as short as these is remembered."""
+_TIMES = frozenset(_TIME_NAMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,21 +77,22 @@ def read(body: bytes, content_type: str = "") -> Alert | Invalid:
     return parsed if isinstance(parsed, Invalid) else interpret(parsed)
 
 
-def interpret(parsed: Parsed) -> Alert | Invalid:
+def interpret(parsed: Parsed, time_field: str | None = None) -> Alert | Invalid:
     """Return the alert that these fields, or this text, make.
 
     Names are compared without letter case, blanks and signs (``orderAction``, ``order_action``).
     The outer object counts first, then objects in it such as ``strategy`` and ``order``. When
     these name no ticker or no action, a ``message`` that is itself an object in JSON or
-    TradingView's default text of a strategy is read as well.
+    TradingView's default text of a strategy is read as well. ``time_field`` names one more member
+    that says when the alert was sent; it comes before those that say so by themselves.
     """
     try:
-        return _alert(parsed)
+        return _alert(parsed, (canonical(time_field),) if time_field else ())
     except InvalidError as error:
         return Invalid.because(error.code)
 
 
-def _alert(parsed: Parsed) -> Alert:
+def _alert(parsed: Parsed, sent: tuple[str, ...]) -> Alert:
     own = _named(parsed.fields) if parsed.fields is not None else _default_text(parsed.text)
     if own is None:
         raise InvalidError(InvalidCode.NOT_JSON)
@@ -104,8 +109,8 @@ def _alert(parsed: Parsed) -> Alert:
         partial=instruct.partial,
         price=_price(price_text),
         price_text=price_text,
-        time=_first_time(fields, _TIME_NAMES),
-        sent_at=_first_time(own, _SENT_NAMES),
+        time=_first_time(fields, (*sent, *_TIME_NAMES)),
+        sent_at=_first_time(own, (*sent, *_SENT_NAMES)),
         alert_id=_alert_id(own),
     )
 
@@ -113,13 +118,22 @@ def _alert(parsed: Parsed) -> Alert:
 def _named(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Fields under canonical names, without empty ones. The same rule for twins as for repeats."""
     named: dict[str, Any] = {}
-    for key, value in fields.items():
+    for name, value in zip(_names(tuple(fields)), fields.values(), strict=True):
         if value is None or value == "":
             continue
-        name = canonical(key)
         if named.setdefault(name, value) != value and name in DECISIVE:
             raise InvalidError(InvalidCode.REPEATED_KEY)
     return named
+
+
+def _names(keys: tuple[str, ...]) -> Sequence[str]:
+    is_short = len(keys) <= _SHORT and all(len(key) <= _SHORT for key in keys)
+    return _remembered_names(keys) if is_short else [canonical(key) for key in keys]
+
+
+@lru_cache(maxsize=256)
+def _remembered_names(keys: tuple[str, ...]) -> Sequence[str]:
+    return tuple(canonical(key) for key in keys)
 
 
 def _complete(own: dict[str, Any]) -> dict[str, Any]:
@@ -186,13 +200,22 @@ def _ticker(fields: Mapping[str, Any]) -> tuple[str, Ticker, str | None]:
         raise InvalidError(InvalidCode.NO_TICKER)
     if not isinstance(symbol, str):
         raise InvalidError(InvalidCode.INVALID_TICKER)
-    if PLACEHOLDER.search(symbol):
-        raise InvalidError(InvalidCode.UNRESOLVED_PLACEHOLDER)
+    read = _remembered_symbol if len(symbol) <= _SHORT else _symbol
     try:
-        ticker, (exchange, _) = normalise(symbol), split_symbol(symbol)
+        ticker, exchange = read(symbol)
     except ValueError:
         raise InvalidError(InvalidCode.INVALID_TICKER) from None
     return str(symbol), ticker, exchange or _exchange(fields)
+
+
+def _symbol(symbol: str) -> tuple[Ticker, str | None]:
+    """A sender's spelling as ticker and exchange. Raises ValueError, InvalidError."""
+    if PLACEHOLDER.search(symbol):
+        raise InvalidError(InvalidCode.UNRESOLVED_PLACEHOLDER)
+    return normalise(symbol), split_symbol(symbol)[0]
+
+
+_remembered_symbol = lru_cache(maxsize=8_192)(_symbol)
 
 
 def _exchange(fields: Mapping[str, Any]) -> str | None:

@@ -13,7 +13,7 @@ MASK = "•••"
 
 _BOM = b"\xef\xbb\xbf"
 _TOKEN_NAMES = ("token", "secret")
-_MAY_HOLD_TOKEN = re.compile(rb"token|secret|\\u|%")
+_MAY_HOLD_TOKEN = (b"token", b"secret", b"\\u", b"%")
 _BLANKS = re.compile(r"[ \t\r\n]*")
 
 _SECRET_NAME = re.compile(
@@ -65,22 +65,51 @@ def cut_token(body: bytes, is_ours: Callable[[str], bool]) -> tuple[bytes, bool]
     is ours, together with one comma (or ``&``) and the blanks between. Every other byte stays as it
     was, and what was JSON is JSON still. A body that is neither a JSON object nor a form stays.
     """
-    if not _MAY_HOLD_TOKEN.search(body):
-        return body, False
+    for hint in _MAY_HOLD_TOKEN:
+        if hint in body:
+            return _cut_token(body, is_ours)
+    return body, False
+
+
+def _cut_token(body: bytes, is_ours: Callable[[str], bool]) -> tuple[bytes, bool]:
     try:
         text = body.decode()
     except UnicodeDecodeError:
         return body, False
-    members = members_of(text)
-    if members is None:
-        members = _form_members(text)
+    rest = text if members_of(text) is not None else _cut_form(text, is_ours)
+    if (members := members_of(rest)) is not None:  # also what a field of a form was followed by
+        rest = _cut_members(rest, members, is_ours)
+    return (rest.encode(), True) if rest != text else (body, False)
+
+
+def _cut_form(text: str, is_ours: Callable[[str], bool]) -> str:
+    """Blanks are of a name or a value, but not where the form begins and ends, as ``parse`` does.
+
+    So whoever comes to the beginning or the end by a cut is looked at again.
+    """
+    at = _blanks(text, 1 if text.startswith("\ufeff") else 0)
+    end = max(at, len(text.rstrip(JSON_BLANKS)))
+    kept = [field for field in text[at:end].split("&") if not _is_token(field, is_ours)]
+    first, behind = 0, len(kept)
+    while first < behind and _is_token(kept[first].strip("\ufeff" + JSON_BLANKS), is_ours):
+        first += 1
+    while first < behind and _is_token(kept[behind - 1].rstrip(JSON_BLANKS), is_ours):
+        behind -= 1
+    return f"{text[:at]}{'&'.join(kept[first:behind])}{text[end:]}"
+
+
+def _is_token(field: str, is_ours: Callable[[str], bool]) -> bool:
+    name, _, value = field.partition("=")
+    known = unquote_plus(name) if "%" in name else name
+    return known in _TOKEN_NAMES and is_ours(unquote_plus(value))
+
+
+def _cut_members(text: str, members: list[Member], is_ours: Callable[[str], bool]) -> str:
     ours = [
         member.name in _TOKEN_NAMES and isinstance(member.value, str) and is_ours(member.value)
         for member in members
     ]
-    if not any(ours):
-        return body, False
-    return _without(text, members, ours).encode(), True
+    return _without(text, members, ours) if any(ours) else text
 
 
 def _without(text: str, members: list[Member], cut: list[bool]) -> str:
@@ -149,24 +178,14 @@ def _blanks(text: str, at: int) -> int:
     return blanks.end() if blanks else at
 
 
-def _form_members(text: str) -> list[Member]:
-    """The fields of a text read as a form, beginning and ending where ``parse`` does."""
-    members: list[Member] = []
-    at = _blanks(text, 1 if text.startswith("\ufeff") else 0)
-    for field in text[at:].rstrip(JSON_BLANKS).split("&"):
-        name, _, value = field.partition("=")
-        end = at + len(field)
-        value_at = end - len(value)
-        members.append(Member(unquote_plus(name), unquote_plus(value), at, value_at, end))
-        at = end + 1
-    return members
-
-
-def outgoing(body: bytes, *, signal_id: str, received_at: str) -> bytes:
+def outgoing(
+    body: bytes, *, signal_id: str, received_at: str, replay_of: str | None = None
+) -> bytes:
     """Return what a destination gets: an object with our two members added, anything else as it is.
 
     The object keeps its own bytes; ``signal_id`` and ``received_at`` are written before its last
-    brace, each only when the object has no member of that name. A byte order mark before an object
+    brace, each only when the object has no member of that name; so is ``replay_of`` where this
+    repeats another signal at an operator's word. A byte order mark before an object
     is left out, as RFC 8259 (section 8.1) asks of senders. Same input, same bytes.
     """
     try:
@@ -178,6 +197,7 @@ def outgoing(body: bytes, *, signal_id: str, received_at: str) -> bytes:
         return body
     names = {member.name for member in members}
     ours = {"signal_id": signal_id, "received_at": received_at}
+    ours |= {"replay_of": replay_of} if replay_of else {}
     added = {name: value for name, value in ours.items() if name not in names}
     brace = text.rindex("}")
     if not added:
@@ -194,8 +214,10 @@ def has_secrets(parsed: Parsed | Invalid) -> bool:
     if isinstance(parsed, Invalid):
         return True
     lower = parsed.text.lower()
-    suspect = any(hint in lower for hint in _SECRET_HINTS)
-    return suspect and next(_secrets(parsed.text), None) is not None
+    for hint in _SECRET_HINTS:
+        if hint in lower:
+            return next(_secrets(parsed.text), None) is not None
+    return False
 
 
 def masked(body: bytes, limit: int = 4096) -> str:
@@ -227,8 +249,11 @@ def _secrets(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _is_secret(name: str) -> bool:
-    name = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), name)
-    return _SECRET_NAME.fullmatch(canonical(unquote_plus(name))) is not None
+    if "\\" in name:
+        name = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), name)
+    if "%" in name or "+" in name:
+        name = unquote_plus(name)
+    return _SECRET_NAME.fullmatch(canonical(name)) is not None
 
 
 def _value(text: str, at: int, sign: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ QUEUED ──lease──▶ SENDING ──2xx──▶ DELIVERED
 A buy nobody tried yet with an exit behind it is SUPERSEDED; CANCELLED is the operator's word.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType, TypeAlias
@@ -65,7 +65,8 @@ class Delivery:
     """What a forwarder has leased. ``epoch`` fences out whoever held the lease before.
 
     ``possible_resend`` is True when an earlier attempt may have reached the destination.
-    ``leased_at`` and ``expires_at`` are on the database's clock.
+    ``replay_of`` is the signal that this one repeats at an operator's word. ``traceparent`` is the
+    trace that its sender named. ``leased_at`` and ``expires_at`` are on the database's clock.
     """
 
     id: DeliveryId
@@ -79,9 +80,11 @@ class Delivery:
     epoch: int
     attempt: int
     possible_resend: bool
-    body: bytes
+    body: bytes = field(repr=False)
     content_type: str
     hop: int = 0
+    replay_of: SignalId | None = None
+    traceparent: str | None = None
     received_at: datetime
     leased_at: datetime
     expires_at: datetime
@@ -103,7 +106,7 @@ class Answer:
     written: timedelta | None = None
     retry_after: timedelta | None = None
     error: str | None = None
-    excerpt: str | None = None
+    excerpt: str | None = field(default=None, repr=False)
     duration: timedelta = timedelta(0)
 
 

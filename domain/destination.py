@@ -23,7 +23,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)
 _VISIBLE = re.compile(r"[!-~]([ -~]*[!-~])?", re.ASCII)
 _NOT_THEIRS = re.compile(
     r"(content|webhook|relay|proxy)-.*|host|transfer-encoding|connection|keep-alive|te|trailer"
-    r"|upgrade|expect|idempotency-key|user-agent|accept-encoding|date|via"
+    r"|upgrade|expect|idempotency-key|user-agent|accept-encoding|date|via|traceparent|tracestate"
 )
 """What we say of a request ourselves, or what belongs to the connection (RFC 9110 §7.6)."""
 
@@ -79,8 +79,8 @@ class DestinationError(ValueError):
 class SigningKeys:
     """``previous`` signs beside ``current`` until ``until``, so that receivers can change over."""
 
-    current: bytes
-    previous: bytes | None = None
+    current: bytes = field(repr=False)
+    previous: bytes | None = field(default=None, repr=False)
     until: datetime | None = None
 
     def at(self, now: datetime) -> tuple[bytes, ...]:

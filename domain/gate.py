@@ -1,12 +1,14 @@
 """The gate: may this signal pass? The whole admission policy is in this file."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
-from domain.position import Position, PositionId, PositionState
+from domain.book import Book, Standing
+from domain.position import Position, PositionId
+from domain.rules import Breach, Rulebook, Rules
 from domain.signal import Side, Signal, SignalStatus, Wait
 from domain.ticker import Ticker
 from domain.universe import Trust, Universe, trust
@@ -46,7 +48,8 @@ class GatePolicy:
     """What an operator decides. ``list_max_age`` bounds how old the list may be for a buy.
 
     A ticker that is in the list stays in until its rank is beyond ``top_n`` plus ``margin``; a buy
-    of one that is not waits up to ``wait`` for it to come in.
+    of one that is not waits up to ``wait`` for it to come in. ``market_open`` need only be true to
+    the facts where the rulebook watches the hours.
     """
 
     top_n: int
@@ -55,6 +58,12 @@ class GatePolicy:
     wait: timedelta = timedelta(0)
     sell_policy: SellPolicy = SellPolicy.WITH_POSITION
     has_destination: bool = True
+    buying_paused: bool = False
+    market_open: bool = True
+    rulebook: Rulebook = field(default_factory=Rulebook)
+
+
+NOTHING_ELSE = Standing()
 
 
 def list_max_age(refresh: timedelta, setting: timedelta | None) -> timedelta:
@@ -69,7 +78,7 @@ class Verdict:
     ``rank`` is the ticker's place in ``universe_version`` (None: not in it), ``cutoff`` the last
     rank that was in, ``list_age`` the time since that list was last confirmed. ``position_id`` is
     the position that an approved signal opens, adds to, or takes from. RECEIVED stands for no
-    verdict yet: the signal waits as ``wait`` says.
+    verdict yet: the signal waits as ``wait`` says. ``breach`` is the rule it broke.
     """
 
     status: SignalStatus
@@ -80,6 +89,10 @@ class Verdict:
     list_age: timedelta | None = None
     position_id: PositionId | None = None
     wait: Wait | None = None
+    breach: Breach | None = None
+
+
+_Objection: TypeAlias = tuple[Reason | None, Breach | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,32 +107,6 @@ class Judged:
     waiting: tuple[tuple[Signal, Verdict], ...] = ()
 
 
-@dataclass(slots=True)
-class Book:
-    """Positions as they stand between two verdicts of one batch."""
-
-    held: dict[Ticker, list[Position]]
-    changed: dict[Ticker, list[Position]]
-
-    @classmethod
-    def of(cls, positions: Iterable[Position]) -> "Book":
-        held: dict[Ticker, list[Position]] = {}
-        for position in positions:
-            held.setdefault(position.ticker, []).append(position)
-        return cls(held, {})
-
-    def live(self, ticker: Ticker) -> Position | None:
-        return next((p for p in self.held.get(ticker, []) if p.state.live), None)
-
-    def closing(self, ticker: Ticker) -> bool:
-        return any(p.state is PositionState.CLOSING for p in self.held.get(ticker, []))
-
-    def put(self, position: Position) -> None:
-        for book in (self.held, self.changed):
-            others = [p for p in book.get(position.ticker, []) if p.id != position.id]
-            book[position.ticker] = [*others, position]
-
-
 def judge_in_order(
     signals: Iterable[Signal],
     *,
@@ -127,13 +114,14 @@ def judge_in_order(
     positions: Iterable[Position],
     policy: GatePolicy,
     now: datetime,
+    standing: Standing = NOTHING_ELSE,
 ) -> Judged:
     """Judge signals one after another, each seeing the positions its predecessors left.
 
     A buy with a sell of its ticker behind it does not wait any more: what came since decides.
     """
     batch = list(signals)
-    book = Book.of(positions)
+    book = Book.of(positions, standing)
     last_sell = {signal.ticker: signal.seq for signal in batch if signal.side is Side.SELL}
     verdicts: list[tuple[Signal, Verdict]] = []
     for signal in batch:
@@ -142,7 +130,7 @@ def judge_in_order(
         if signal.side is Side.BUY:
             verdict = hold_and_see(signal, verdict, universe, policy, now, overtaken=overtaken)
         if verdict.status is SignalStatus.APPROVED:
-            verdict = replace(verdict, position_id=_apply(signal, book))
+            verdict = replace(verdict, position_id=_apply(signal, book, now))
         verdicts.append((signal, verdict))
     return Judged(
         verdicts=tuple(one for one in verdicts if one[1].status is not SignalStatus.RECEIVED),
@@ -155,34 +143,82 @@ def judge(
     signal: Signal, *, universe: Universe | None, book: Book, policy: GatePolicy, now: datetime
 ) -> Verdict:
     """Decide one signal. Buys need a place in a fresh list; sells need something to sell."""
+    breach: Breach | None = None
     match signal.side:
         case Side.BUY:
-            reason = _against_buy(signal, universe, policy, now)
+            reason, breach = _against_buy(signal, universe, book, policy, now)
         case Side.SELL:
             reason = _against_sell(signal, universe, book, policy)
         case _ as unreachable:
             assert_never(unreachable)
     if signal.expires_at <= now:
-        reason = Reason.EXPIRED
+        reason, breach = Reason.EXPIRED, None
     elif reason is None and not policy.has_destination and not _exits(signal, book):
         reason = Reason.NO_DESTINATION
-    return _explained(signal, reason, universe, policy, now)
+    return replace(_explained(signal, reason, universe, policy, now), breach=breach)
 
 
 def _against_buy(
+    signal: Signal, universe: Universe | None, book: Book, policy: GatePolicy, now: datetime
+) -> _Objection:
+    """The operator's word first, then the list, then what the rules count and measure."""
+    told = _told_not_to(signal, policy)
+    if told[0]:
+        return told
+    if reason := _against_list(signal, universe, policy, now):
+        return reason, None
+    for source, rules in policy.rulebook.applying(signal.source):
+        broken = _broken(signal, rules, source, book, policy, now)
+        if broken[0]:
+            return broken
+    return None, None
+
+
+def _told_not_to(signal: Signal, policy: GatePolicy) -> _Objection:
+    """What keeps a buy out wherever its ticker stands."""
+    rulebook = policy.rulebook
+    if signal.closes:
+        return Reason.COVERS_SHORT, None
+    if not rulebook.permits(signal.source, signal.side):
+        return Reason.SOURCE_DIRECTION, None
+    for source, rules in rulebook.applying(signal.source):
+        if signal.ticker in rules.refused:
+            return Reason.REFUSED_TICKER, Breach(of=source)
+    return (Reason.BUYING_PAUSED if policy.buying_paused else None), None
+
+
+def _against_list(
     signal: Signal, universe: Universe | None, policy: GatePolicy, now: datetime
 ) -> Reason | None:
-    if signal.closes:
-        return Reason.COVERS_SHORT
     match trust(universe, now, policy.list_max_age):
         case Trust.UNKNOWN:
             return Reason.LIST_UNKNOWN
         case Trust.STALE:
             return Reason.LIST_STALE
         case Trust.FRESH:
-            return None if _in_list(signal.ticker, universe, policy) else Reason.NOT_IN_LIST
+            allowed = policy.rulebook.allows(signal.source, signal.ticker)
+            listed = allowed or _in_list(signal.ticker, universe, policy)
+            return None if listed else Reason.NOT_IN_LIST
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def _broken(
+    signal: Signal, rules: Rules, of: str | None, book: Book, policy: GatePolicy, now: datetime
+) -> _Objection:
+    """What of one rule set a buy breaks; ``of`` is whose positions and buys it counts."""
+    if rules.market_hours and not policy.market_open:
+        return Reason.OUTSIDE_MARKET_HOURS, Breach(of=of)
+    if limit := rules.against_price(signal.price):
+        return Reason.PRICE_LIMIT, Breach(of=of, limit=limit)
+    last = book.last_bought(signal.ticker, of)
+    if rules.cooldown and last is not None and now < last + rules.cooldown:
+        return Reason.COOLDOWN, Breach(of=of, until=last + rules.cooldown)
+    most = rules.max_positions
+    opens = book.live(signal.ticker) is None
+    if opens and most is not None and book.unfinished(of) >= most:
+        return Reason.MAX_POSITIONS, Breach(of=of, limit=str(most))
+    return None, None
 
 
 def _against_sell(
@@ -190,7 +226,9 @@ def _against_sell(
 ) -> Reason | None:
     if signal.closes is False:
         return Reason.OPENS_SHORT
-    match policy.sell_policy:
+    if not policy.rulebook.permits(signal.source, signal.side):
+        return Reason.SOURCE_DIRECTION
+    match _sell_policy(signal, policy):
         case SellPolicy.ALWAYS:
             return None
         case SellPolicy.TOP_N:
@@ -204,6 +242,13 @@ def _against_sell(
             assert_never(unreachable)
 
 
+def _sell_policy(signal: Signal, policy: GatePolicy) -> SellPolicy:
+    """An operator sells what there is, wherever it stands in the list."""
+    if signal.by_hand and policy.sell_policy is SellPolicy.TOP_N:
+        return SellPolicy.WITH_POSITION
+    return policy.sell_policy
+
+
 def hold_and_see(
     signal: Signal,
     verdict: Verdict,
@@ -215,8 +260,9 @@ def hold_and_see(
 ) -> Verdict:
     """What becomes of the verdict on a buy that may wait, or has waited, for its ticker.
 
-    It is approved once if the ticker came into a list that stayed fresh all the while: a list that
-    is back after an outage tells of no entering. ``overtaken``: a sell of the ticker came since.
+    It is judged once when the ticker came into a list that stayed fresh all the while: a list that
+    is back after an outage tells of no entering. A rule, or a pause, that is against it then is
+    against it for good. ``overtaken``: a sell of the ticker came since.
     """
     if signal.wait is None:
         if verdict.reason is not Reason.NOT_IN_LIST or overtaken or not policy.wait:
@@ -225,7 +271,9 @@ def hold_and_see(
         return replace(verdict, status=SignalStatus.RECEIVED, reason=None, wait=wait)
     if overtaken or now >= signal.expires_at:
         return _waited_in_vain(verdict)
-    if verdict.status is SignalStatus.APPROVED and _entered(signal.wait, universe):
+    fresh = trust(universe, now, policy.list_max_age) is Trust.FRESH
+    listed = fresh and _in_list(signal.ticker, universe, policy)
+    if listed and _entered(signal.wait, universe):
         return verdict
     if now >= signal.wait.until:
         return _waited_in_vain(verdict)
@@ -280,9 +328,11 @@ def _explained(
     )
 
 
-def _apply(signal: Signal, book: Book) -> PositionId | None:
+def _apply(signal: Signal, book: Book, now: datetime) -> PositionId | None:
     """Put what an approved signal does to its position; return which one that is, if any."""
     live = book.live(signal.ticker)
+    if signal.side is Side.BUY:
+        book.buy(signal.ticker, signal.source, now)
     if signal.side is Side.BUY and live is None:
         live = Position.opened_by(signal)
         book.put(live)

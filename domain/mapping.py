@@ -40,7 +40,7 @@ class BodyMapping:
 
     preset: Preset = Preset.AS_RECEIVED
     rename: Mapping[str, str] = field(default_factory=dict[str, str])
-    add: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
+    add: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar], repr=False)
 
     def __post_init__(self) -> None:
         new = [*self.rename.values()]
@@ -59,13 +59,26 @@ class BodyMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a mapping may say of a signal beside its body; ``received_at`` as in RFC 3339."""
+    """What a mapping may say of a signal beside its body; ``received_at`` as in RFC 3339.
+
+    ``replay_of`` is the signal that this one repeats at an operator's word.
+    """
 
     signal_id: str
     received_at: str
     ticker: str
     side: Side
     partial: bool
+    replay_of: str | None = None
+
+    def beside(self, body: bytes) -> bytes:
+        """An object with our own members added."""
+        return outgoing(
+            body,
+            signal_id=self.signal_id,
+            received_at=self.received_at,
+            replay_of=self.replay_of,
+        )
 
 
 def mapped(body: bytes, mapping: BodyMapping, facts: Facts) -> bytes:
@@ -75,7 +88,7 @@ def mapped(body: bytes, mapping: BodyMapping, facts: Facts) -> bytes:
     """
     match mapping.preset:
         case Preset.AS_RECEIVED:
-            sent = outgoing(body, signal_id=facts.signal_id, received_at=facts.received_at)
+            sent = facts.beside(body)
         case Preset.TRADERSPOST:
             sent = _for_traderspost(body, facts)
     return _changed(sent, mapping) if mapping.rename or mapping.add else sent
@@ -181,9 +194,7 @@ def _for_traderspost(body: bytes, facts: Facts) -> bytes:
             "ticker": json.dumps(f"{share[1]}.{share[2]}" if share else facts.ticker),
             "action": json.dumps(action),
             **{name: fields[name] for name in TRADERSPOST_FIELDS if name in fields},
-            "extras": outgoing(
-                extras, signal_id=facts.signal_id, received_at=facts.received_at
-            ).decode(),
+            "extras": facts.beside(extras).decode(),
         }
     )
 

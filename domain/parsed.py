@@ -162,7 +162,7 @@ def parse(body: bytes, content_type: str = "") -> Parsed | Invalid:
     if len(body) > MOST_BYTES:
         return Invalid.because(InvalidCode.TOO_LARGE)
     try:
-        return _parse(body.decode("utf-8-sig").strip(JSON_BLANKS), content_type)
+        return _parse(body.decode().removeprefix("\ufeff").strip(JSON_BLANKS), content_type)
     except UnicodeDecodeError:
         return Invalid.because(InvalidCode.INVALID_UTF8)
     except InvalidError as error:
@@ -223,6 +223,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     Readers differ in which of two values they take. If ours took one ticker or side and the
     destination's the other, what was judged would not be what is traded.
     """
+    if len(pairs) > MOST_KEYS:  # counted here too: one name may stand ten thousand times
+        raise InvalidError(InvalidCode.TOO_MANY_KEYS)
     fields = dict(pairs)
     if len(fields) < len(pairs) and any(
         fields[name] != value and canonical(name) in DECISIVE for name, value in pairs

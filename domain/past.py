@@ -8,7 +8,8 @@ from uuid import UUID
 
 from domain.gate import Verdict
 from domain.position import PositionId, PositionState
-from domain.signal import Signal, SignalId, Wait
+from domain.rules import Rulebook
+from domain.signal import OPERATOR, Signal, SignalId, Wait
 from domain.ticker import Ticker
 
 ListKey: TypeAlias = tuple[UUID, str]
@@ -27,6 +28,16 @@ class Terms:
     margin: int
     wait: timedelta
     refresh: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What the operator had the gate obey from ``since`` on: rules, and a buying pause or none."""
+
+    since: datetime
+    rulebook: Rulebook
+    paused: bool = False
+    paused_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +124,7 @@ class Move:
     """A position went into ``state``: by the verdict on a signal, or (``was``) by its deliveries.
 
     ``signal_id`` is its exit, or its entry while it has none; None: it was entered by hand.
+    ``source`` is who sent its entry.
     """
 
     at: datetime
@@ -121,14 +133,16 @@ class Move:
     state: PositionState
     was: PositionState | None
     signal_id: SignalId | None
+    source: str = OPERATOR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
     """What is recorded of a period, each part in order of time; ``terms`` has one at least.
 
-    ``looks`` confirmed a version. Lists, looks and moves begin before the signals do.
-    ``undecided`` signals had no verdict yet, and are not among them.
+    ``looks`` confirmed a version. Lists, looks and moves begin before the signals do. Without
+    ``orders`` there were neither rules nor pauses. ``bought`` says when a source bought a ticker by
+    a signal that is not among these. ``undecided`` signals had no verdict yet, and are not either.
     """
 
     signals: Sequence[Recorded]
@@ -136,4 +150,6 @@ class Past:
     lists: Lists
     looks: Sequence[tuple[datetime, int]]
     moves: Sequence[Move]
+    orders: Sequence[Orders] = ()
+    bought: Sequence[tuple[datetime, Ticker, str]] = ()
     undecided: int = 0

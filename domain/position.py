@@ -7,11 +7,12 @@ CLOSED ◀──every destination that had a buy has the exit──────�
 """
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from enum import StrEnum
 from typing import NewType, Self
 from uuid import UUID
 
-from domain.signal import Signal, SignalId
+from domain.signal import OPERATOR, Signal, SignalId
 from domain.ticker import Ticker
 
 PositionId = NewType("PositionId", UUID)
@@ -30,16 +31,24 @@ class PositionState(StrEnum):
     def live(self) -> bool:
         return self in {PositionState.OPENING, PositionState.OPEN}
 
+    @property
+    def unfinished(self) -> bool:
+        return self.live or self is PositionState.CLOSING
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """``id`` is that of the signal that opened it, or of its own when entered by hand."""
+    """``id`` is that of the signal that opened it, or of its own when entered by hand.
+
+    ``source`` is who sent the signal that opened it.
+    """
 
     id: PositionId
     ticker: Ticker
     state: PositionState
     entry_signal_id: SignalId | None
     exit_signal_id: SignalId | None = None
+    source: str = OPERATOR
 
     @classmethod
     def opened_by(cls, signal: Signal) -> Self:
@@ -48,6 +57,7 @@ class Position:
             ticker=signal.ticker,
             state=PositionState.OPENING,
             entry_signal_id=signal.id,
+            source=signal.source,
         )
 
     def closed_by(self, signal: Signal) -> Self:
@@ -59,14 +69,16 @@ class Position:
 class Progress:
     """How far the deliveries of its buys, or of its exit, are; none at all: nothing ended.
 
-    Of its buys only those count that were not sold since where they went. ``done``: of an exit, at
-    least one was delivered, and the others had nothing to sell; of buys, all that arrived was sold.
+    Of its buys only those count that were not sold since where they went. ``may_have``: one ended
+    that may have arrived. ``done``: of an exit, at least one was delivered, and the others had
+    nothing to sell; of buys, all that arrived was sold.
     """
 
     any_delivered: bool
     possibly_sent: bool
     ended: bool
     done: bool = False
+    may_have: bool = False
 
 
 def follow(state: PositionState, entry: Progress | None, exit_: Progress | None) -> PositionState:
@@ -96,8 +108,17 @@ def is_moot(entry: Progress) -> bool:
     return entry.ended and not entry.possibly_sent and not entry.any_delivered
 
 
+def return_percent(entry: Decimal | None, exit_: Decimal | None) -> float | None:
+    """What a position brought, of what it cost; None where a price is not known."""
+    if entry is None or exit_ is None or entry <= 0:
+        return None
+    return float(100 * (exit_ / entry - 1))
+
+
 def _entered(entry: Progress | None) -> PositionState:
-    if entry is None or entry.any_delivered or (entry.ended and entry.possibly_sent):
+    if entry is None or entry.any_delivered:
+        return PositionState.OPEN
+    if entry.may_have or (entry.ended and entry.possibly_sent):
         return PositionState.OPEN
     if entry.done:
         return PositionState.CLOSED

@@ -1,33 +1,26 @@
 """A replay: the signals of a past period judged again by the gate, as they were or as is asked."""
 
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from heapq import heappop, heappush, merge
 from itertools import groupby
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
-from domain.gate import GatePolicy, Reason, SellPolicy, Verdict, judge_in_order, list_max_age
-from domain.past import Listed, ListKey, Move, Past, Recorded, Terms
-from domain.position import Position, PositionId, PositionState
+from domain.asked import Asked, Policies, Usual
+from domain.gate import Reason, Verdict, judge_in_order
+from domain.ledger import Ledger
+from domain.past import Listed, ListKey, Past, Recorded
 from domain.signal import Side, Signal, SignalId, SignalStatus
 from domain.ticker import Ticker
 from domain.universe import Trust, Universe, succession, trust
 
-_T = TypeVar("_T")
-
 Pause: TypeAlias = Callable[[], None]
 """Called between any two steps of some microseconds, so that others may have their turn."""
 
-AGAIN = frozenset(
-    {
-        *(None, Reason.EXPIRED, Reason.NOT_IN_LIST, Reason.LIST_STALE, Reason.LIST_UNKNOWN),
-        *(Reason.NO_POSITION, Reason.ALREADY_CLOSING, Reason.OPENS_SHORT, Reason.COVERS_SHORT),
-    }
-)
-"""What is judged again. Who was turned away for another reason stays so: its grounds are gone."""
+_Fact: TypeAlias = tuple[datetime, Callable[[], None]]
 
 TRUNCATED = timedelta(microseconds=999)
 """Ages are recorded in whole milliseconds; one that was too old was so by up to this more."""
@@ -35,75 +28,15 @@ TRUNCATED = timedelta(microseconds=999)
 INSTANT = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usual:
-    """Settings of the environment, which no record holds: those of today stand for those then."""
-
-    list_max_age: timedelta | None = None
-    sell_policy: SellPolicy = SellPolicy.WITH_POSITION
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What is to be otherwise; None: as it was at the time. ``longer``: how much longer lives are.
-
-    Those of buys and sells apart; shorter where it is negative.
-    """
-
-    top_n: int | None = None
-    margin: int | None = None
-    wait: timedelta | None = None
-    list_max_age: timedelta | None = None
-    sell_policy: SellPolicy | None = None
-    longer: Mapping[Side, timedelta] = field(default_factory=dict[Side, timedelta])
-
-
 def passes(verdict: Verdict) -> bool:
     return verdict.status is SignalStatus.APPROVED
-
-
-class _Rules:
-    """The policy at any moment: what is asked, and else what was in force."""
-
-    def __init__(self, terms: Sequence[Terms], asked: Asked, usual: Usual) -> None:
-        self._terms, self._asked = terms, asked
-        self._since = [one.since for one in terms]
-        self._policies = [self._policy(one, usual) for one in terms]
-
-    def _policy(self, terms: Terms, usual: Usual) -> GatePolicy:
-        asked = self._asked
-        return GatePolicy(
-            top_n=_or(asked.top_n, terms.top_n),
-            margin=_or(asked.margin, terms.margin),
-            wait=_or(asked.wait, terms.wait),
-            list_max_age=asked.list_max_age or list_max_age(terms.refresh, usual.list_max_age),
-            sell_policy=asked.sell_policy or usual.sell_policy,
-        )
-
-    def _index(self, at: datetime) -> int:
-        """The first terms known stand for those before them."""
-        return max(bisect_right(self._since, at) - 1, 0)
-
-    def key(self, at: datetime) -> ListKey:
-        return self._terms[self._index(at)].key
-
-    def policy(self, at: datetime) -> GatePolicy:
-        return self._policies[self._index(at)]
-
-    def depth(self, listed: Listed) -> tuple[int, int]:
-        """The top N and the margin a version comes under."""
-        return _or(self._asked.top_n, listed.top_n), _or(self._asked.margin, listed.margin)
-
-
-def _or(asked: _T | None, recorded: _T) -> _T:
-    return recorded if asked is None else asked
 
 
 class _Lists:
     """The lists as they followed one another, with who stays in them under the rules."""
 
-    def __init__(self, past: Past, rules: _Rules, pause: Pause) -> None:
-        self._listed, self._rules, self._pause = past.lists, rules, pause
+    def __init__(self, past: Past, policies: Policies, pause: Pause) -> None:
+        self._listed, self._policies, self._pause = past.lists, policies, pause
         self._steps = merge(past.lists.moments(), past.looks)
         self._next = next(self._steps, None)
         self._newest: dict[ListKey, Universe] = {}
@@ -124,7 +57,7 @@ class _Lists:
             self._pause()
 
     def in_force(self, at: datetime) -> Universe | None:
-        universe = self._newest.get(self._rules.key(at))
+        universe = self._newest.get(self._policies.key(at))
         return universe and self._with_tickers(universe)
 
     def seen_by(self, recorded: Recorded) -> Universe | None:
@@ -145,10 +78,10 @@ class _Lists:
 
     def _step(self, at: datetime, listed: Listed) -> None:
         """Without a margin nobody looks at the tickers before a signal comes."""
-        top_n, margin = self._rules.depth(listed)
+        top_n, margin = self._policies.depth(listed)
         tickers = _split(listed.tickers) if margin else ()
         before = self._newest.get(listed.key)
-        fresh = trust(before, at, self._rules.policy(at).list_max_age) is Trust.FRESH
+        fresh = trust(before, at, self._policies.list_max_age(at)) is Trust.FRESH
         universe = Universe(
             version=listed.version,
             tickers=tickers,
@@ -174,7 +107,7 @@ class _Lists:
         self, before: Universe | None, listed: Listed, tickers: Sequence[Ticker], *, fresh: bool
     ) -> frozenset[Ticker]:
         """The first list we know of a screen brings its own; under other rules they are unknown."""
-        top_n, margin = self._rules.depth(listed)
+        top_n, margin = self._policies.depth(listed)
         if before is None:
             known = (top_n, margin) == (listed.top_n, listed.margin)
             return frozenset(_split(listed.kept)) if known else frozenset()
@@ -194,97 +127,45 @@ def _fresh_since(
     return before.fresh_since if fresh else at
 
 
-class _Positions:
-    """Positions as the replayed verdicts make them, and as their deliveries ended in truth.
-
-    A position of truth is followed by the one its buys are in here. One that has a buy which was
-    turned away in truth does not end unsent: what was never sent cannot have failed.
-    """
-
-    def __init__(self, judged: Iterable[SignalId]) -> None:
-        self._judged = frozenset(judged)
-        self._held: dict[Ticker, dict[PositionId, Position]] = {}
-        self._here: dict[PositionId, PositionId] = {}
-        self._beyond: set[PositionId] = set()
-
-    def of(self, ticker: Ticker) -> Iterable[Position]:
-        return self._held.get(ticker, {}).values()
-
-    def put(self, position: Position) -> None:
-        held = self._held.setdefault(position.ticker, {})
-        if position.state in {PositionState.CLOSED, PositionState.VOID}:
-            held.pop(position.id, None)
-        else:
-            held[position.id] = position
-
-    def approved(self, recorded: Recorded, verdict: Verdict) -> None:
-        """Take note of whose deliveries a position follows; what was never sent has arrived."""
-        position, signal = verdict.position_id, recorded.signal
-        if position is None:
-            return
-        if signal.side is Side.BUY:
-            self._here[PositionId(signal.id)] = position
-            if in_truth := recorded.verdict.position_id:
-                self._here.setdefault(in_truth, position)
-            if not passes(recorded.verdict):
-                self._beyond.add(position)
-        elif not signal.partial and not passes(recorded.verdict):
-            self._held[signal.ticker].pop(position, None)
-
-    def follow(self, move: Move) -> None:
-        if move.was is None:
-            if move.signal_id not in self._judged:
-                self._repeat(move)
-            return
-        id = self._here.get(move.position, move.position)
-        position = self._held.get(move.ticker, {}).get(id)
-        if position and self._concerns(move, position):
-            self.put(replace(position, state=move.state))
-
-    def _concerns(self, move: Move, position: Position) -> bool:
-        if move.was is PositionState.CLOSING:
-            closing = position.state is PositionState.CLOSING
-            return closing and position.exit_signal_id == move.signal_id
-        return position.state.live and position.id not in self._beyond
-
-    def _repeat(self, move: Move) -> None:
-        """What a signal outside the period did, it does here too."""
-        position = self._held.get(move.ticker, {}).get(move.position)
-        closing = move.state is PositionState.CLOSING
-        if position is None:
-            entry = None if closing else move.signal_id
-            position = Position(
-                id=move.position, ticker=move.ticker, state=move.state, entry_signal_id=entry
-            )
-        exit_ = move.signal_id if closing else None
-        self.put(replace(position, state=move.state, exit_signal_id=exit_))
-
-
 class Replay:
-    """One pass over a period. Who waits is judged again at every list, every sell, and its end."""
+    """One pass over a period. Who waits is judged again at every list, every sell, and its end.
+
+    Who was turned away for want of a destination stays so: which there were then is not known.
+    """
 
     def __init__(self, past: Past, asked: Asked, usual: Usual, pause: Pause = lambda: None) -> None:
         self._past, self._longer, self._pause = past, asked.longer, pause
-        self._rules = _Rules(past.terms, asked, usual)
-        self.lists = _Lists(past, self._rules, pause)
+        self._policies = Policies(past, asked, usual)
+        self.lists = _Lists(past, self._policies, pause)
         self._recorded = {one.signal.id: one for one in past.signals}
-        self._positions = _Positions(self._recorded)
-        self._moves: Iterator[Move] = iter(past.moves)
-        self._next_move = next(self._moves, None)
+        self._ledger = Ledger(self._recorded)
+        self._facts = self._happened()
+        self._next_fact = next(self._facts, None)
         self._waiting: dict[Ticker, list[Signal]] = {}
         self._ends: list[tuple[datetime, int, Ticker]] = []
         self._verdicts: dict[SignalId, tuple[Verdict, datetime]] = {}
 
+    def _happened(self) -> Iterator[_Fact]:
+        """What deliveries did to positions, and what was bought by signals of other periods."""
+        ledger = self._ledger
+        moved = ((move.at, partial(ledger.follow, move)) for move in self._past.moves)
+        bought = (
+            (at, partial(ledger.buy, ticker, source, at))
+            for at, ticker, source in self._past.bought
+        )
+        return merge(moved, bought, key=lambda fact: fact[0])
+
     def run(self) -> Mapping[SignalId, tuple[Verdict, datetime]]:
         """Every verdict, and when it would have been given."""
         ordered = sorted(self._past.signals, key=_order)
-        for (at, ticker), together in groupby(ordered, key=lambda one: _order(one)[:2]):
+        for at, together in groupby(ordered, key=lambda one: one.judged_at):
             self._until(at)
             self._pause()
             batch = [one for one in together if self._is_judged_again(one)]
             if batch:
-                universe = next(map(self.lists.seen_by, batch))
-                self._judge(at, ticker, [self._as_asked(one) for one in batch], universe)
+                stale = min(batch, key=lambda one: one.verdict.reason is not Reason.LIST_STALE)
+                universe = self.lists.seen_by(stale)
+                self._judge(at, [], [self._as_asked(one) for one in batch], universe)
         while self._ends:
             self._until(self._ends[0][0])
         return self._verdicts
@@ -292,7 +173,7 @@ class Replay:
     def _is_judged_again(self, recorded: Recorded) -> bool:
         """What comes too late to live is expired by the journal, and never before the gate."""
         signal, given = recorded.signal, recorded.verdict
-        if given.reason not in AGAIN:
+        if given.reason is Reason.NO_DESTINATION:
             self._verdicts[signal.id] = given, recorded.at
         elif self._as_asked(recorded).expires_at <= signal.received_at:
             late = Verdict(status=SignalStatus.EXPIRED, reason=Reason.EXPIRED)
@@ -318,51 +199,72 @@ class Replay:
             universe = self.lists.in_force(at)
             tickers = universe.tickers if universe and look == at else ()
             over = (heappop(self._ends)[2],) if end == at else ()
-            for ticker in (*tickers, *over):
-                if ticker in self._waiting:
-                    self._judge(at, ticker, [], universe)
+            those = {ticker for ticker in (*tickers, *over) if ticker in self._waiting}
+            if those:
+                self._judge(at, those, [], universe)
         self._advance(to)
 
     def _advance(self, to: datetime) -> None:
         self.lists.advance(to)
-        while self._next_move and self._next_move.at <= to:
-            self._positions.follow(self._next_move)
-            self._next_move = next(self._moves, None)
+        while self._next_fact and self._next_fact[0] <= to:
+            self._next_fact[1]()
+            self._next_fact = next(self._facts, None)
 
     def _judge(
-        self, at: datetime, ticker: Ticker, signals: list[Signal], universe: Universe | None
+        self,
+        at: datetime,
+        waiting_of: Collection[Ticker],
+        signals: Sequence[Signal],
+        universe: Universe | None,
     ) -> None:
-        waiting = self._waiting.pop(ticker, [])
+        """Judge these, and whoever waits for the same tickers or for those given, in order."""
+        tickers = {*waiting_of, *(signal.ticker for signal in signals)}
+        waiting = [one for ticker in tickers for one in self._waiting.pop(ticker, [])]
+        batch = sorted([*waiting, *signals], key=lambda signal: signal.seq)
+        reasons = {one.id: self._recorded[one.id].verdict.reason for one in batch}
+        policy = self._policies.policy(at, reasons.values())
+        cooling = _cooling(batch, reasons)
         judged = judge_in_order(
-            [*waiting, *signals],
+            batch,
             universe=universe,
-            positions=self._positions.of(ticker),
-            policy=self._rules.policy(at),
+            positions=self._ledger.of(tickers),
+            policy=policy,
             now=at,
+            standing=self._ledger.standing(policy.rulebook, tickers, cooling),
         )
         for position in judged.positions:
-            self._positions.put(position)
+            self._ledger.put(position)
         for signal, verdict in judged.verdicts:
             self._verdicts[signal.id] = verdict, at
             if passes(verdict):
-                self._positions.approved(self._recorded[signal.id], verdict)
-        self._keep_waiting(ticker, waiting, judged.waiting)
+                self._ledger.approved(self._recorded[signal.id], verdict, at)
+        self._keep_waiting(waiting, judged.waiting)
 
     def _keep_waiting(
-        self,
-        ticker: Ticker,
-        waiting: Iterable[Signal],
-        begin: Iterable[tuple[Signal, Verdict]],
+        self, waiting: Iterable[Signal], begin: Iterable[tuple[Signal, Verdict]]
     ) -> None:
-        still = [signal for signal in waiting if signal.id not in self._verdicts]
+        for signal in waiting:
+            if signal.id not in self._verdicts:
+                self._waiting.setdefault(signal.ticker, []).append(signal)
         for signal, verdict in begin:
             assert verdict.wait
-            still.append(replace(signal, wait=verdict.wait))
-            heappush(self._ends, (verdict.wait.until, signal.seq, ticker))
-        if still:
-            self._waiting[ticker] = still
+            held = replace(signal, wait=verdict.wait)
+            self._waiting.setdefault(signal.ticker, []).append(held)
+            heappush(self._ends, (verdict.wait.until, signal.seq, signal.ticker))
 
 
-def _order(recorded: Recorded) -> tuple[datetime, Ticker, int]:
-    """Signals of a ticker that were judged in the same moment were judged together."""
-    return recorded.judged_at, recorded.signal.ticker, recorded.signal.seq
+def _cooling(batch: Iterable[Signal], reasons: Mapping[SignalId, Reason | None]) -> set[Ticker]:
+    """Whose cooldown was there before the batch: of one behind a buy that passed, it began so."""
+    cooling: set[Ticker] = set()
+    bought: set[Ticker] = set()
+    for one in batch:
+        if one.side is Side.BUY and reasons[one.id] is None:
+            bought.add(one.ticker)
+        elif reasons[one.id] is Reason.COOLDOWN and one.ticker not in bought:
+            cooling.add(one.ticker)
+    return cooling
+
+
+def _order(recorded: Recorded) -> tuple[datetime, int]:
+    """Signals that were judged in the same moment were judged together."""
+    return recorded.judged_at, recorded.signal.seq

@@ -1,7 +1,7 @@
 """A signal: one instruction about one ticker, from one source, at one time. Immutable."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import NewType
@@ -10,6 +10,9 @@ from uuid import UUID
 from domain.ticker import Ticker
 
 SignalId = NewType("SignalId", UUID)
+
+WEBHOOK, OPERATOR = "webhook", "operator"
+"""Sources there are always: alerts with the token of the settings, and whoever sells by hand."""
 
 
 class Side(StrEnum):
@@ -44,7 +47,7 @@ class Signal:
     ``closes`` is what the sender said: True ends a position, False opens or adds to one, None when
     the message does not say. ``partial`` marks an exit that leaves part of the position open.
     ``expires_at`` is the end of its life on the database's clock; ``wait`` is there while it waits
-    for its ticker to come into the list.
+    for its ticker to come into the list. ``source`` is who sent it.
     """
 
     id: SignalId
@@ -57,6 +60,12 @@ class Signal:
     received_at: datetime
     expires_at: datetime
     wait: Wait | None = None
+    source: str = WEBHOOK
+
+    @property
+    def by_hand(self) -> bool:
+        """An operator's own: the list, and what a sell needs of it, is nothing to it."""
+        return self.source == OPERATOR
 
 
 def uuid7(now: datetime, entropy: bytes) -> UUID:
@@ -64,7 +73,7 @@ def uuid7(now: datetime, entropy: bytes) -> UUID:
 
     ``entropy`` is ten random bytes; the version and variant bits are overwritten in it.
     """
-    milliseconds = int(now.astimezone(UTC).timestamp() * 1000)
+    milliseconds = int(now.timestamp() * 1000)
     chance = int.from_bytes(entropy[:10], "big")
     value = (milliseconds & (1 << 48) - 1) << 80 | chance
     value = value & ~(0xF << 76) | 0x7 << 76

@@ -109,6 +109,11 @@ def trusted_since(universe: Universe, now: datetime, max_age: timedelta) -> date
     """Since when the list has the trust it has now."""
     if trust(universe, now, max_age) is Trust.FRESH:
         return universe.fresh_since or universe.fetched_at
+    return fresh_until(universe, max_age)
+
+
+def fresh_until(universe: Universe, max_age: timedelta) -> datetime:
+    """When the list stops to be fresh, unless it is confirmed before."""
     too_old = universe.confirmed_at + max_age
     return min(too_old, universe.valid_until) if universe.valid_until else too_old
 

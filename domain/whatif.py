@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from domain.asked import Asked, Usual
 from domain.gate import Verdict
 from domain.past import Past, Recorded
-from domain.replay import Asked, Pause, Replay, Usual, passes
+from domain.replay import Pause, Replay, passes
 from domain.signal import Side, SignalStatus
 
 

@@ -1,5 +1,6 @@
 """Why: a decision in words, from what was stored with it and what the lists did around it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -72,8 +73,9 @@ def explain(  # noqa: PLR0913  what is stored with a decision
     ticker: str | None = None,
     waited: Waited | None = None,
     around: Around | None = None,
+    rule: Mapping[str, str | None] | None = None,
 ) -> str:
-    """A sentence or two a trader understands."""
+    """A sentence or two a trader understands; ``rule`` is the one it broke, as it was recorded."""
     match status:
         case "received":
             return _waiting(ticker, waited)
@@ -84,10 +86,29 @@ def explain(  # noqa: PLR0913  what is stored with a decision
         case "approved":
             return _joined("Approved.", _came(waited), _place(rank, cutoff, around), _age(age_ms))
         case _:
-            words = _in_vain(waited, reason) or REASONS.get(reason or "", f"Rejected: {reason}.")
+            broken = _broken(reason or "", rule or {})
+            rejected = status == "rejected"
+            words = _joined(_came(waited), broken) if rejected else _in_vain(waited, reason)
+            words = words or broken
             if reason not in LIST_REASONS:
                 return words
             return _joined(words, _place(rank, cutoff, around), _left(around), _age(age_ms))
+
+
+def _broken(reason: str, rule: Mapping[str, str | None]) -> str:
+    limit, until = rule.get("limit"), rule.get("until")
+    words = REASONS.get(reason, f"Rejected: {reason}.").removesuffix(".")
+    match reason:
+        case "cooldown" if until:
+            words += f" until {datetime.fromisoformat(until).astimezone(UTC):%H:%M:%S} UTC"
+        case "max_positions" if limit:
+            words = f"The most positions allowed ({limit}) were already open"
+        case "price_limit" if limit:
+            words += f": {limit}"
+        case _:
+            pass
+    of_source = rule.get("of", "every") != "every"
+    return words + (", by a rule of its source." if of_source else ".")
 
 
 def _waiting(ticker: str | None, waited: Waited | None) -> str:

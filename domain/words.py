@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from domain.parsed import (
@@ -26,6 +27,16 @@ _CLOSE_FLAGS = ("closeposition", "closeall", "reduceonly", "flatten", "exit", "c
 _AMOUNT_NAMES = ("size", "quantity", "qty", "amount", "volume", "contracts", "ordercontracts")
 _PERCENT_NAMES = ("percent", "percentage", "closepercent", "exitpercent", "quantitypercent")
 _LONGEST_WORD = 40
+_MOST_REMEMBERED = 8
+_TELLING = frozenset(
+    {
+        *(*ACTION_NAMES, *LOOSE_ACTION_NAMES, *AFTER_NAMES, *BEFORE_NAMES),
+        *(*_CLOSE_FLAGS, *_AMOUNT_NAMES, *_PERCENT_NAMES),
+        *("message", "marketposition", "marketpositionsize", "prevmarketpositionsize"),
+        *("quantitytype", "currencytype"),
+    }
+)
+"""Every name that is asked for below: what else a message holds changes nothing."""
 _YES = frozenset({"true", "yes"})
 _PERCENT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(%?)", re.ASCII)
 _AMOUNT = re.compile(r"([+-]?)0*(\d{0,30})(?:\.(\d{0,30}))?", re.ASCII)
@@ -120,6 +131,23 @@ def instruction(fields: Mapping[str, Any]) -> Instruction:
 
     Raises InvalidError: no, unknown, unsupported or contradicting words, or a placeholder in one.
     """
+    said = tuple([item for item in fields.items() if item[0] in _TELLING])
+    if len(said) <= _MOST_REMEMBERED and all(_is_short(value) for _, value in said):
+        return _remembered(said)
+    return _read(dict(said))
+
+
+def _is_short(value: object) -> bool:
+    """Whether a value may be remembered: templates say the same few words with every alert."""
+    return isinstance(value, bool) or (isinstance(value, str) and len(value) <= _LONGEST_WORD)
+
+
+@lru_cache(maxsize=1_024)
+def _remembered(said: tuple[tuple[str, Any], ...]) -> Instruction:
+    return _read(dict(said))
+
+
+def _read(fields: Mapping[str, Any]) -> Instruction:
     words = _words(fields)
     if not words:
         words = _from_position(fields)

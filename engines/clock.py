@@ -10,6 +10,8 @@ Clock: TypeAlias = Callable[[], datetime]
 Dice: TypeAlias = Callable[[], float]
 Entropy: TypeAlias = Callable[[int], bytes]
 
+A_PAGE = 4_096
+
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
@@ -23,3 +25,19 @@ def roll() -> float:
 def entropy(count: int) -> bytes:
     """Return ``count`` bytes nobody can guess."""
     return os.urandom(count)
+
+
+class Chance:
+    """Bytes nobody shares, for ids: asked of the system by the page, as each asking costs it 10 µs.
+
+    Not for secrets: what is still to be handed out lies in memory.
+    """
+
+    def __init__(self, draw: Entropy = entropy) -> None:
+        self._draw, self._left, self._at = draw, b"", 0
+
+    def __call__(self, count: int) -> bytes:
+        if self._at + count > len(self._left):
+            self._left, self._at = self._draw(max(count, A_PAGE)), 0
+        self._at += count
+        return self._left[self._at - count : self._at]

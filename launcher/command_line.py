@@ -3,23 +3,41 @@
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TypeAlias
+from collections.abc import Sequence
 
-from launcher import environment, whatif
-
-Command: TypeAlias = Callable[[list[str]], int]
+from launcher.commands import COMMANDS, SERVING, Command, Needs
+from launcher.terminal import make_legible, say
 
 EPILOG = """\
-exit codes: 0 done, 1 cannot run (the last line says why), or the doctor found something,
-2 wrong setting or command,
-130 stopped at once by a second Ctrl-C. Settings: .env.example explains each."""
+example: python run.py status
+
+`run.py COMMAND --help` says more, with an example and its exit codes.
+exit codes: 0 done, 1 cannot run (the last line says why), or what was asked about is not well,
+2 wrong setting or command, 130 stopped at once by a second Ctrl-C.
+Settings: .env.example explains each."""
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Lines of a text that has some stay as they are; a single one is filled."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
+class _Version(argparse.Action):
+    """Not before it is asked for: it looks into Git's files."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import version  # noqa: PLC0415  few ask
+
+        say(version.named())
+        parser.exit()
 
 
 def main(arguments: Sequence[str]) -> int:
     """Do what ``arguments`` say and return the exit code."""
     signal.signal(signal.SIGTERM, _end)
+    make_legible()
     try:
         return _dispatch(list(arguments))
     except KeyboardInterrupt:
@@ -33,76 +51,58 @@ def _end(_number: int, _frame: object) -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if arguments[:1] == ["test"]:  # all that follows is pytest's, its --help too
-        return _test(arguments[1:])
-    options = _parser().parse_args(arguments)
-    if options.command == "docker":
-        from launcher.docker import run_in_docker  # noqa: PLC0415  only what a command needs
-
-        return run_in_docker()
-    if options.command == "whatif":
-        return whatif.run_whatif(options)
-    environment.ensure(arguments)
-    if options.command == "doctor":
-        return _doctor(options)
-    return _demo() if options.demo else _serve()
+    if arguments[:1] == ["process"]:  # of several: what `launcher.processes` starts
+        return _process()
+    if command := _handed_on(arguments[:1]):
+        return _run(command, argparse.Namespace(rest=arguments[1:]), arguments)
+    options = parser_for(arguments).parse_args(arguments)
+    return _run(_named(options.command), options, arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _handed_on(name: list[str]) -> Command | None:
+    """The command that reads its options itself, its --help too."""
+    return next((one for one in COMMANDS if one.rest and [one.name] == name), None)
+
+
+def _named(name: str | None) -> Command:
+    return next((one for one in COMMANDS if one.name == name), SERVING)
+
+
+def _run(command: Command, options: argparse.Namespace, arguments: list[str]) -> int:
+    bare = command.bare_with and getattr(options, command.bare_with)
+    if command.needs is not Needs.PYTHON and not bare:
+        from launcher import environment  # noqa: PLC0415  slow, and few need it
+
+        environment.ensure(arguments, command.needs.value)
+    name = f"run_{command.name.replace('-', '_') or 'serving'}"
+    return getattr(command.load(), name)(options)
+
+
+def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """What understands ``arguments``: of commands that they do not name, it knows only the name."""
     parser = argparse.ArgumentParser(
         prog="run.py",
         description="A relay for trading alerts. Without a command: serve until Ctrl-C.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--demo", action="store_true", help="everything alive with made-up data, no network"
-    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="which relay this is")
+    SERVING.load().add_options(parser)
     commands = parser.add_subparsers(dest="command", metavar="command", title="commands")
-    commands.add_parser(
-        "test", help="install what tests need and run them; what follows goes to pytest"
-    )
-    commands.add_parser("docker", help="build and start with Docker Compose, follow the logs")
-    doctor = commands.add_parser(
-        "doctor", help="ask Finviz for one answer of each kind: is it read as it should be?"
-    )
-    _add_options(doctor)
-    asking = "ask the running relay which verdicts of a past period would flip"
-    whatif.add_options(commands.add_parser("whatif", help=asking, allow_abbrev=False))
+    for one in COMMANDS:
+        own = commands.add_parser(
+            one.name,
+            help=one.help,
+            formatter_class=_Formatter,
+            allow_abbrev=False,
+        )
+        if one.name in arguments:
+            one.load().add_options(own)
     return parser
 
 
-def _add_options(doctor: argparse.ArgumentParser) -> None:
-    doctor.add_argument(
-        "--save-pages",
-        type=Path,
-        metavar="DIR",
-        help="save the answers in DIR, without secrets, to attach to an issue",
-    )
-    doctor.add_argument("--force", action="store_true", help="replace what DIR has of another run")
+def _process() -> int:
+    from launcher.process import run_process  # noqa: PLC0415  started in the environment
 
-
-def _serve() -> int:
-    from launcher.serve import run  # noqa: PLC0415  needs the environment
-
-    return run()
-
-
-def _demo() -> int:
-    from launcher.demo import run_demo  # noqa: PLC0415  needs the environment
-
-    return run_demo()
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    from launcher.doctor import run_doctor  # noqa: PLC0415  needs the environment
-
-    return run_doctor(options.save_pages, force=options.force)
-
-
-def _test(arguments: list[str]) -> int:
-    environment.ensure(["test", *arguments], environment.DEVELOPMENT)
-    from launcher.testing import run_tests  # noqa: PLC0415  needs the environment
-
-    return run_tests(arguments)
+    return run_process()

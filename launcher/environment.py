@@ -1,5 +1,6 @@
 """The environment of packages: made next to run.py once, recognised in milliseconds afterwards."""
 
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
@@ -20,6 +21,7 @@ RUNTIME, DEVELOPMENT = "requirements.txt", "requirements-dev.txt"
 SYSTEM = "RELAY_ENVIRONMENT"  # "system": this Python has everything, as in the Docker image
 RESTARTED = "RELAY_RESTARTED"  # guards against starting ourselves again and again
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)\s*(;.*?)?\\?$", re.MULTILINE)
+ROOM = "Packages and an empty database take 400 MB: make room, then start again."
 NO_NETWORK = (
     "Failed to establish a new connection",
     "Temporary failure in name resolution",
@@ -124,9 +126,25 @@ def ensure(arguments: Sequence[str], requirements: str = RUNTIME) -> None:
     os.execv(python, [python, str(ROOT / "run.py"), *arguments])  # noqa: S606  no shell is wanted
 
 
+def is_ready(requirements: str = RUNTIME) -> bool:
+    """Whether `ensure` would have nothing to make."""
+    wanted, own = ROOT / requirements, Environment(ROOT / ".venv")
+    elsewhere = os.environ.get(SYSTEM) == "system" or _is_complete_elsewhere(own, wanted)
+    return elsewhere or own.has(wanted)
+
+
+def install_runtime() -> None:
+    """Make the environment and start nothing: for a service, whose own account may not."""
+    _install(RUNTIME)
+
+
 def install_development() -> None:
     """Make the environment with what tests and checks need, for `.ci/run`."""
-    wanted, environment = ROOT / DEVELOPMENT, Environment(ROOT / ".venv")
+    _install(DEVELOPMENT)
+
+
+def _install(requirements: str) -> None:
+    wanted, environment = ROOT / requirements, Environment(ROOT / ".venv")
     if not environment.has(wanted):
         _prepare(environment, wanted)
 
@@ -137,9 +155,23 @@ def _prepare(environment: Environment, wanted: Path) -> None:
             if not environment.has(wanted):  # another run may have made it while we waited
                 environment.install(wanted)
     except OSError as error:
-        raise Refusal(f"The environment cannot be made in {ROOT}: {error}") from None
+        raise Refusal(f"The environment cannot be made in {ROOT}: {_cure(error)}") from None
     except KeyboardInterrupt:
         raise Refusal("\nInterrupted: the next start begins the environment anew.", 130) from None
+
+
+def _cure(error: OSError) -> str:
+    """What is wrong with the folder, and what to do about it."""
+    why = f"{error.strerror} ({error.filename})" if error.filename else str(error)
+    match error.errno:
+        case errno.EACCES | errno.EPERM:
+            return f"{why}. Start as its owner, or clone it into a folder of your own."
+        case errno.EROFS:
+            return f"{why}. Clone it where you may write."
+        case errno.ENOSPC | errno.EDQUOT:
+            return f"{why}. {ROOM}"
+        case _:
+            return why
 
 
 def _is_complete_elsewhere(own: Environment, wanted: Path) -> bool:
@@ -197,6 +229,8 @@ def _follow(pip: subprocess.Popen[str], progress: Progress, total: int) -> str:
 
 def _why(output: str) -> str:
     errors = [line for line in output.splitlines() if line.startswith("ERROR")]
+    if os.strerror(errno.ENOSPC) in output:
+        return f"The packages cannot be installed: the disk is full. {ROOM}"
     if any(sign in output for sign in NO_NETWORK):
         return (
             "The packages cannot be downloaded: no network, or the package index is out of reach. "

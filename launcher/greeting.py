@@ -7,8 +7,10 @@ from pathlib import Path
 from config import Settings
 from launcher.credentials import FILE
 from launcher.terminal import bold
+from version import named
 
 MASKED = "••••••••"
+DOCTOR = "`python run.py doctor`"
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
 
 
@@ -23,9 +25,12 @@ class Place:
 
 def address(settings: Settings) -> str:
     """Return the root URL under which a browser on this machine, or PUBLIC_URL, reaches us."""
+    return (settings.public_url or _local(settings)).rstrip("/")
+
+
+def _local(settings: Settings) -> str:
     host = ANYWHERE.get(settings.host, settings.host)
-    local = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-    return (settings.public_url or local).rstrip("/")
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def lines(settings: Settings, place: Place, new: Mapping[str, str]) -> list[str]:
@@ -34,16 +39,26 @@ def lines(settings: Settings, place: Place, new: Mapping[str, str]) -> list[str]
         "",
         bold("Trading Signal Processor is ready."),
         "",
+        f"  Version      {named()}",
         f"  Admin page   {address(settings)}/admin",
+        *([f"  From here    {_local(settings)}/admin"] if settings.public_url else []),
         f"  Webhook      {_webhook(settings, new)}",
         f"  Data         {place.folder}",
         f"  Log          {place.log_file}",
         f"  Database     {place.database}",
+        *_processes(settings, place),
         f"  Tokens       {place.folder / FILE}, unless .env or the environment has them",
         *_missing(settings),
         "",
-        "Ctrl-C stops.",
+        f"Ctrl-C stops. Is all well? {DOCTOR} says so, in another window.",
     ]
+
+
+def _processes(settings: Settings, place: Place) -> list[str]:
+    if settings.workers == 1:
+        return []
+    logs = place.log_file.with_name("process-N.log")
+    return [f"  Processes    {settings.workers}, each with a log of its own: {logs}"]
 
 
 def _webhook(settings: Settings, new: Mapping[str, str]) -> str:

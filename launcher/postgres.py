@@ -33,12 +33,13 @@ PATIENCE_AT_START, PATIENCE = 5, 10  # quick failures in a row
 LONGEST_START = 300.0  # seconds, recovery after a crash included
 LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 
+LEAST_CONNECTIONS, OTHERS = 100, 20  # beside our own: psql, backups
+
 SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "port": str(PORT),
     "shared_buffers": "64MB",
-    "max_connections": "100",
     "jit": "off",
     "logging_collector": "off",
     "log_destination": "stderr",
@@ -66,10 +67,12 @@ class LocalPostgres:
         root: Path,
         *,
         durable: bool = True,
+        connections: int = 0,
         say: Callable[[str], None] = log.info,
         on_lost: Callable[[str], None] = log.critical,
     ) -> None:
         self._durable, self._say, self._on_lost = durable, say, on_lost
+        self._connections = max(LEAST_CONNECTIONS, connections + OTHERS)
         self._base = root.resolve()
         self._guard, self._stopping = threading.Lock(), threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, name="postgres", daemon=True)
@@ -101,6 +104,16 @@ class LocalPostgres:
     @property
     def folder(self) -> Path:
         return self._root
+
+    @classmethod
+    def running(cls, root: Path) -> str:
+        """For SQLAlchemy: the address of the one that another process of ours has started."""
+        for data in sorted(root.resolve().glob("postgres-*/data")):
+            lines = _pid_file(data)
+            if len(lines) > 4 and lines[4].strip():
+                sockets = quote(lines[4].strip())
+                return f"postgresql+asyncpg://postgres@/postgres?host={sockets}&port={PORT}"
+        raise PostgresError(f"The PostgreSQL of {root} is starting or stopping: try again.")
 
     def __enter__(self) -> Self:
         try:
@@ -256,6 +269,7 @@ class LocalPostgres:
     def _live(self) -> str:
         """One life of the server, from start to end; return how it ended."""
         settings = SETTINGS | ({} if self._durable else NOT_DURABLE)
+        settings["max_connections"] = str(self._connections)
         settings["unix_socket_directories"] = '"' + str(self._sockets).replace('"', '""') + '"'
         flags = [f"-c{name}={value}" for name, value in settings.items()]
         command = self._programs.command(

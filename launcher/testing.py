@@ -1,5 +1,6 @@
 """`run.py test`: one throw-away PostgreSQL for the whole run, then pytest."""
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -16,6 +17,15 @@ from launcher.terminal import Refusal, say
 MEMORY = Path("/dev/shm")  # noqa: S108  a folder of our own is made in it
 ROOM = 4_000_000_000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def add_options(_parser: argparse.ArgumentParser) -> None:
+    """Pytest reads what follows."""
+
+
+def run_test(options: argparse.Namespace) -> int:
+    """Return pytest's exit code."""
+    return run_tests(options.rest)
 
 
 def run_tests(arguments: Sequence[str]) -> int:

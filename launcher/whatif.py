@@ -2,17 +2,15 @@
 
 import argparse
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import SplitResult, urlsplit
 
-from launcher import credentials
+from launcher import asking
+from launcher.asking import Relay, UnreachableError, answered
 from launcher.terminal import Refusal, say
 
 Answer: TypeAlias = Mapping[str, Any]
@@ -20,9 +18,12 @@ Answer: TypeAlias = Mapping[str, Any]
 PATIENCE = 300
 """Seconds: a month takes the relay minutes at most."""
 
+EPILOG = """\
+example: python run.py whatif --since 7d --top-n 20
+
+exit codes: 0 answered, 1 no answer (the last line says why), 2 wrong setting or command"""
+
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  we ask there, and listen nowhere
-TOKENS = ("FINVIZ_UPDATE_TOKEN", "ADMIN_TOKEN")
 TERMS: Mapping[str, tuple[type, str]] = {
     "top_n": (int, "how many ranks count"),
     "margin": (int, "how far one that is in may fall below them and stay in"),
@@ -39,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Judges a past period again under other settings. Nothing is sent or changed; what is not"
         " given is as it was at the time."
     )
+    parser.epilog = EPILOG
     parser.add_argument("--from", dest="since", type=_moment, metavar="TIME", help="ISO 8601")
     parser.add_argument("--to", dest="until", type=_moment, metavar="TIME", help="default: now")
     parser.add_argument(
@@ -47,9 +49,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for name, (kind, words) in TERMS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=words)
     parser.add_argument("--sell-policy", choices=("with_position", "always", "top_n"))
+    parser.add_argument(
+        "--rules",
+        type=_rules,
+        metavar="FILE",
+        help='a rulebook as JSON, {"every": …, "sources": …}',
+    )
     parser.add_argument("--limit", type=int, default=1_000, metavar="N", help="flips to list")
     parser.add_argument("--json", action="store_true", help="the relay's answer as it is")
-    parser.add_argument("--url", type=_address, help="where the relay runs; default: HOST and PORT")
+    asking.add_options(parser)
 
 
 def _moment(text: str) -> datetime:
@@ -67,25 +75,23 @@ def _lasting(text: str) -> timedelta:
     return timedelta(**{UNITS[found[2]]: int(found[1])})
 
 
-def _address(text: str) -> SplitResult:
+def _rules(name: str) -> object:
     try:
-        parts = urlsplit(text)
-        known = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
+        return json.loads(Path(name).read_text(encoding="utf-8"))
+    except OSError:
+        raise argparse.ArgumentTypeError(f"{name} cannot be read") from None
     except ValueError:
-        known = False
-        parts = urlsplit("")
-    if not known:
-        raise argparse.ArgumentTypeError("it must be like http://127.0.0.1:8000")
-    return parts
+        raise argparse.ArgumentTypeError(f"{name} is not JSON") from None
 
 
 def run_whatif(options: argparse.Namespace) -> int:
     """Ask, and print what the relay answers. Raises Refusal."""
-    settings = _settings()
-    token = next((settings[name] for name in TOKENS if settings.get(name)), None)
-    if token is None:
-        raise Refusal(f"{' or '.join(TOKENS)} is needed: in the environment, .env or DATA_DIR.", 2)
-    found = _ask(options.url or _own(settings), token, _body(options))
+    relay, body = Relay.of(options), _body(options)
+    try:
+        reply = relay.ask("POST", "/api/whatif", body=body, patience=PATIENCE)
+    except UnreachableError as error:
+        raise Refusal(str(error)) from None
+    found = answered(relay, reply, "flips")
     if options.json:
         say(json.dumps(found, indent=2))
     else:
@@ -93,64 +99,15 @@ def run_whatif(options: argparse.Namespace) -> int:
     return 0
 
 
-def _settings() -> dict[str, str]:
-    """The environment, then `.env`, then what was generated, as the relay itself reads them."""
-    given = credentials.read(Path(".env")) | {k: v for k, v in os.environ.items() if v}
-    folder = Path(given.get("DATA_DIR") or "data")
-    return credentials.read(folder / credentials.FILE) | {k: v for k, v in given.items() if v}
-
-
-def _own(settings: Mapping[str, str]) -> SplitResult:
-    host = settings.get("HOST") or "127.0.0.1"
-    host = ANYWHERE.get(host, host)
-    shown = f"[{host}]" if ":" in host else host
-    return urlsplit(f"http://{shown}:{settings.get('PORT') or 8000}")
-
-
 def _body(options: argparse.Namespace) -> Mapping[str, object]:
     until: datetime = options.until or datetime.now(UTC)
     if options.since and options.lasting:
         raise Refusal("--from or --since, not both.", 2)
     since = options.since or until - (options.lasting or timedelta(days=1))
-    terms = {name: getattr(options, name) for name in (*TERMS, "sell_policy", "limit")}
+    terms = {name: getattr(options, name) for name in (*TERMS, "sell_policy", "rules", "limit")}
     terms["wait"] = terms.pop("hold")
     asked = {name: value for name, value in terms.items() if value is not None}
     return asked | {"from": since.isoformat(), "to": until.isoformat()}
-
-
-def _ask(at: SplitResult, token: str, body: Mapping[str, object]) -> Answer:
-    """By no proxy and to nowhere else: the token is for the relay alone."""
-    where = f"{at.scheme}://{at.netloc.rpartition('@')[2]}"
-    kind = HTTPSConnection if at.scheme == "https" else HTTPConnection
-    connection = kind(at.hostname or "", at.port, timeout=PATIENCE)
-    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-    try:
-        connection.request("POST", f"{at.path.rstrip('/')}/api/whatif", json.dumps(body), headers)
-        reply = connection.getresponse()
-        status, text = reply.status, reply.read()
-    except TimeoutError:
-        raise Refusal(f"The relay at {where} did not answer within {PATIENCE} s.") from None
-    except (OSError, HTTPException):
-        raise Refusal(
-            f"No relay answers at {where}: start it (python run.py), or say where it is (--url)."
-        ) from None
-    finally:
-        connection.close()
-    return _understood(where, status, text)
-
-
-def _understood(where: str, status: int, text: bytes) -> Answer:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not {"flips", "detail"} & set(found):  # pyright: ignore[reportUnknownArgumentType]  JSON
-        raise Refusal(f"What answers at {where} is not this relay (HTTP {status}).")
-    if status == 401:
-        raise Refusal(f"The relay at {where} does not take this {TOKENS[0]}.")
-    if status != 200:
-        raise Refusal(f"The relay at {where}: {found['detail']}", 2 if status == 400 else 1)
-    return found  # pyright: ignore[reportUnknownVariableType]  JSON
 
 
 def show(found: Answer) -> None:

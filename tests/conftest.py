@@ -1,30 +1,74 @@
 """A real PostgreSQL for every test that wants one: migrated once, then cloned per test."""
 
-import os
-from collections.abc import AsyncGenerator
+import gc
+from collections.abc import AsyncGenerator, Generator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from database.migrate import migrate
 from database.pool import Database
 from database.vault import Vault
+from tests.clones import OPEN, SERVER, Clones, address, created, fresh
 from tests.database.rows import Rows
 
-SERVER = os.environ.get("TEST_DATABASE_URL", "").replace("+asyncpg", "")  # noqa: TID251  the one setting tests have
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+
+# A slow machine is no finding: what has to be quick has a test that says how quick.
+hypothesis_settings.register_profile(
+    "house", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="real rates, long chaos and fuzz runs")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first, so that nobody waits for one at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+def kind(item: pytest.Item) -> str:
+    """Of a slow test: those of a kind start the same heavy things."""
+    package = item.nodeid.split("/")[1]
+    return package if package in {"chaos", "end_to_end"} else "any"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The slow ones first, so that nobody waits for one at the end, and those of a kind one after
+    another, so that they do not starve each other: each kind leads the share of one worker.
+    """
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    shares: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    for place, one in enumerate(("chaos", "end_to_end", "any")):
+        shares[place % workers] += [item for item in slow if kind(item) == one]
+    total = len(items)
+    items.clear()
+    for place, share in enumerate(shares):
+        size = (total - len(items)) // (workers - place)  # as xdist cuts them
+        more = max(0, size - len(share))
+        items += [*share, *quick[:more]]
+        del quick[:more]
+    items += quick
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Nothing of what is collected is garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
+def pytest_collection_finish() -> None:
+    """Two million objects of ten thousand tests: going over them stops a relay for seconds."""
+    gc.collect()
+    gc.freeze()
 
 
 class FrozenClock:
@@ -50,40 +94,26 @@ def vault() -> Vault:
     return Vault.from_key(KEY)
 
 
-async def _server(statement: str) -> None:
-    server = Database.connect(_url("postgres"), patience=timedelta(seconds=60))
-    async with server.autocommit() as connection:
-        await connection.execute(text(statement))
-    await server.close()
-
-
-def _url(name: str) -> str:
-    head, _, query = SERVER.partition("?")
-    base = head.replace("postgresql://", "postgresql+asyncpg://").rpartition("/")[0]
-    return f"{base}/{name}" + (f"?{query}" if query else "")
-
-
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def template() -> AsyncGenerator[str]:
     if not SERVER:
         pytest.skip("no TEST_DATABASE_URL: run `python run.py test`, which starts a PostgreSQL")
     name = f"template_{uuid4().hex}"
-    await _server(f"CREATE DATABASE {name}")
-    database = Database.connect(_url(name), patience=timedelta(seconds=30))
-    await migrate(database)
-    await database.close()
-    yield name
-    await _server(f"DROP DATABASE {name} WITH (FORCE)")
+    async with created(name):
+        database = Database.connect(address(name), patience=timedelta(seconds=30))
+        await migrate(database)
+        await database.close()
+        OPEN[name] = Clones(name)
+        yield name
+        OPEN.pop(name).close()
 
 
 @pytest.fixture
 async def database(template: str) -> AsyncGenerator[Database]:
-    name = f"test_{uuid4().hex}"
-    await _server(f"CREATE DATABASE {name} TEMPLATE {template}")
-    database = Database.connect(_url(name), patience=timedelta(seconds=20))
-    yield database
-    await database.close()
-    await _server(f"DROP DATABASE {name} WITH (FORCE)")
+    async with fresh(template) as name:
+        database = Database.connect(address(name), patience=timedelta(seconds=20))
+        yield database
+        await database.close()
 
 
 @pytest.fixture

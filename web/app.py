@@ -2,38 +2,111 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.responses import RedirectResponse
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from web import (
-    admin,
+    activity,
+    attention,
+    buying,
+    channels,
+    charts,
+    config_files,
     deliveries,
     destinations,
     errors,
+    exports,
     health,
+    imports,
     lists,
-    login,
+    live,
     lookout,
+    original,
+    original_gone,
+    positions,
+    rank_chart,
+    rehearsals,
+    replays,
+    rules,
     screen_files,
     screens,
+    sells,
     signals,
+    sources,
+    tokens,
+    trail,
     universes,
     whatif,
 )
 from web.dependencies import Reader, State
+from web.json_bodies import JsonBodies
+from web.openapi import described
+from web.pages import activity as activity_pages
+from web.pages import attention as attention_pages
+from web.pages import (
+    attention_bulk,
+    doctor,
+    login,
+    overview,
+    past_lists,
+    past_positions,
+    screen_orders,
+    selling,
+    settings_channels,
+    settings_environment,
+    settings_files,
+    settings_rules,
+    settings_sessions,
+    settings_sources,
+    settings_tokens,
+    shell,
+    signal,
+    signal_actions,
+    signal_commands,
+)
+from web.pages import destinations as destination_pages
+from web.pages import list as list_pages
+from web.pages import lookout as lookout_pages
+from web.pages import positions as position_pages
+from web.pages import screens as screen_pages
+from web.pages import signals as signal_pages
+from web.pages import whatif as whatif_pages
 from web.security import SecurityHeaders
+from web.static import Files
 from web.webhook import Webhook
 
-STATIC = Path(__file__).parents[1] / "static"
 MODULES = (
-    *(health, lists, universes, screen_files, screens, lookout, whatif),
-    *(signals, destinations, deliveries, admin, login),
+    *(activity, trail),
+    *(health, lists, rank_chart, universes, screen_files, screens, lookout, whatif, rules),
+    *(exports, imports, config_files, replays, rehearsals),
+    *(sells, positions, buying),
+    *(signals, destinations, deliveries, sources, tokens),
+    *(attention, channels, charts),
+    live,
 )
+LIST_PAGES = (list_pages, past_lists, lookout_pages, whatif_pages, screen_orders, screen_pages)
+PLACES = (destination_pages, attention_bulk, attention_pages)
+PAGES = (
+    *LIST_PAGES,
+    *PLACES,
+    login,
+    shell,
+    overview,
+    *(signal_commands, signal_pages, signal, signal_actions),
+    past_positions,
+    position_pages,
+    selling,
+    activity_pages,
+    doctor,
+)
+SETTINGS = (
+    *(settings_rules, settings_sources, settings_tokens, settings_channels),
+    *(settings_files, settings_sessions, settings_environment),
+)
+ORIGINAL = (original, original_gone)
 MOST_BYTES = 65_536
 """Of any request body; nobody's is held in memory beyond it, with or without a token."""
 
@@ -41,7 +114,7 @@ MOST_BYTES = 65_536
 def create_app(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[State]], version: str
 ) -> ASGIApp:
-    """The webhook first: it is the hot path and passes through none of the layers behind it."""
+    """The webhook first: it is the hot path, and passes through none of the layers behind it."""
     app = FastAPI(
         title="Trading Signal Processor",
         version=version,
@@ -51,17 +124,18 @@ def create_app(
         redoc_url=None,
         max_body_size=MOST_BYTES,
     )
-    errors.install(app)
-    for module in MODULES:
+    errors.install(app, shell.shown)
+    shell.install(app)
+    for module in (*MODULES, *ORIGINAL, *PAGES, *SETTINGS):
         app.include_router(module.router)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", Files(), name="static")
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi(_actor: Reader) -> dict[str, Any]:
-        return app.openapi()
+        return described(app, [module.router for module in MODULES])
 
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
         return RedirectResponse("/admin", 307)
 
-    return Webhook(SecurityHeaders(app))
+    return Webhook(SecurityHeaders(JsonBodies(app)))

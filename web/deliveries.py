@@ -2,19 +2,25 @@
 
 import base64
 import binascii
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
-from database import resolutions
+from database import endings, resolutions, selections
 from database.audit import Facts
+from database.pool import Connection
 from database.resolutions import Refusal, Wanted
+from database.selections import NotAsExpectedError, Subject
 from domain.delivery import DeliveryId, DeliveryState, DestinationId
 from domain.signal import Side
-from web.dependencies import Parts, Reader, Trader
+from web import bulk
+from web.bulk import Key
+from web.dependencies import Parts, Reader, State, Trader
 from web.errors import ProblemError
 from web.payloads import ResolutionIn, Word, invalid
+from web.payloads_replay import Many, ManyResolutions
 
 router = APIRouter(prefix="/api/deliveries", tags=["deliveries"])
 
@@ -68,6 +74,61 @@ async def list_deliveries(
         rows = await resolutions.page(connection, wanted)
     items = rows[:limit]
     return {"items": items, "next": cursor(items[-1]) if len(rows) > limit else None}
+
+
+@router.post("/cancel", response_model=None)
+async def cancel_many(given: Many, parts: Parts, actor: Trader, key: Key) -> Facts | Response:
+    """Cancel what is chosen and queued; with `preview` only see what would be."""
+
+    async def work(connection: Connection, ids: Sequence[UUID]) -> int:
+        return await resolutions.cancel_all(connection, ids, actor=actor, why=given.reason)
+
+    return await _many(given, resolutions.CANCELLED, parts, key, work)
+
+
+@router.post("/resolve", response_model=None)
+async def resolve_many(
+    given: ManyResolutions, parts: Parts, actor: Trader, key: Key
+) -> Facts | Response:
+    """Say what became of what is chosen and held; with `preview` only see what would be."""
+
+    async def work(connection: Connection, ids: Sequence[UUID]) -> int:
+        return await resolutions.resolve_all(
+            connection,
+            ids,
+            given.resolution,
+            actor=actor,
+            why=given.reason,
+            life=parts["rules"].lifetimes[Side.SELL],
+        )
+
+    return await _many(given, resolutions.RESOLVED[given.resolution], parts, key, work)
+
+
+async def _many(
+    given: Many,
+    subject: Subject,
+    parts: State,
+    key: bytes | None,
+    end: Callable[[Connection, Sequence[UUID]], Awaitable[int]],
+) -> Facts | Response:
+    """In one transaction, in which nothing is leased. What somebody settles just now is busy."""
+    selection = given.selection()
+    if given.preview:
+        async with parts["pages"].read() as connection:
+            return bulk.preview(await selections.look(connection, subject, selection))
+
+    async def work(connection: Connection) -> bulk.Shown:
+        await endings.hold_destinations(connection)
+        found = await selections.look(connection, subject, selection)
+        done = await end(connection, found.expected(given.expect).ids)
+        busy = {Refusal.BUSY: found.would - done} if done < found.would else {}
+        return {"done": done, "refused": {**found.refused, **busy}}
+
+    try:
+        return await bulk.once(parts, key, given, work)
+    except NotAsExpectedError as error:
+        return bulk.changed_meanwhile(error.found)
 
 
 @router.post("/{id}/resolve")

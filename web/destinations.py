@@ -8,13 +8,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Response
 
-from database import destinations, resolutions
+from database import destinations, pending_addresses, resolutions
+from database.destination_tests import Refusal
 from database.destinations import NameTakenError
 from domain.delivery import DestinationId
 from domain.destination import TURNS, Destination, SigningKeys, Turn, default_windows
 from domain.signal import uuid7
 from domain.signature import PREFIX
-from web.dependencies import Configurer, Parts, Reader, State, Trader
+from engines.destinations.examiner import Examined, milliseconds
+from web.dependencies import SENSITIVE, Configurer, Parts, Reader, State, Trader
 from web.errors import ProblemError
 from web.payloads import (
     Cancellation,
@@ -29,6 +31,13 @@ router = APIRouter(prefix="/api/destinations", tags=["destinations"])
 KEY_BYTES = 32
 
 Shown: TypeAlias = dict[str, Any]
+
+UNTESTED = {
+    Refusal.NO_SUCH_DESTINATION: (404, "There is no destination with this id."),
+    Refusal.WRONG_STATE: (409, "It is disabled: nothing is sent to it, not even a test."),
+    Refusal.WINDOW_FULL: (409, "A rate window of it is full: a test would be one too many."),
+    Refusal.TOO_SOON: (429, "It was tested a moment ago: once in 5 seconds is enough."),
+}
 
 
 def missing() -> ProblemError:
@@ -83,7 +92,7 @@ async def read_destination(id: UUID, parts: Parts, _actor: Reader, response: Res
     return shown | {"versions": versions}
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, dependencies=SENSITIVE)
 async def create_destination(given: DestinationIn, parts: Parts, actor: Configurer) -> Shown:
     """Add a destination; buys approved from now on go there too. Shows its signing secret, once."""
     key = parts["entropy"](KEY_BYTES)
@@ -104,7 +113,7 @@ async def create_destination(given: DestinationIn, parts: Parts, actor: Configur
     return await _answer(parts, wanted.id) | {"signing_secret": secret_of(key)}
 
 
-@router.patch("/{id}")
+@router.patch("/{id}", dependencies=SENSITIVE)
 async def change_destination(
     id: UUID,
     given: DestinationChange,
@@ -172,7 +181,7 @@ async def enable(id: UUID, parts: Parts, actor: Configurer) -> Shown:
     return await _turn(id, Turn.ENABLE, parts, actor)
 
 
-@router.post("/{id}/rotate-secret")
+@router.post("/{id}/rotate-secret", dependencies=SENSITIVE)
 async def rotate_secret(
     id: UUID, parts: Parts, actor: Configurer, given: Rotation | None = None
 ) -> Shown:
@@ -218,3 +227,63 @@ async def close_breaker(id: UUID, parts: Parts, actor: Configurer) -> Shown:
     async with parts["pages"].write() as connection:
         closed = await destinations.close_breaker(connection, destination, actor=actor)
     return await _answer(parts, destination) | {"closed": closed}
+
+
+@router.post("/{id}/test")
+async def send_test(id: UUID, parts: Parts, actor: Configurer) -> Shown:
+    """Send one marked request that is no order, outside of lanes, positions and rate windows.
+
+    In a dry run it is only shown.
+    """
+    done = await examined(id, parts, actor)
+    return {
+        "sent": done.sent,
+        "outcome": done.answer.outcome,
+        "status": done.answer.status,
+        "error": done.answer.error,
+        "duration_ms": milliseconds(done.answer) if done.sent else None,
+        "answer": done.excerpt,
+        "body": done.body,
+        "headers": done.headers,
+    }
+
+
+async def examined(id: UUID, parts: State, actor: str) -> Examined:
+    """Raises ProblemError where no test may be sent now."""
+    done = await parts["examiner"].examine(DestinationId(id), actor=actor)
+    if isinstance(done, Refusal):
+        status, words = UNTESTED[done]
+        raise ProblemError(status, done, words)
+    return done
+
+
+async def enter_address(id: UUID, given: DestinationChange, parts: State, actor: str) -> bool:
+    """Let a new address, with its headers, count after a while; without one, headers do at once.
+
+    Returns whether it waits. Raises ProblemError.
+    """
+    destination = DestinationId(id)
+    async with parts["pages"].write() as connection:
+        found = await destinations.hold(connection, parts["vault"], destination)
+        if found is None:
+            raise missing()
+        current, _ = found
+        wanted = given.applied_to(current, parts["rules"])
+        if await pending_addresses.pending(connection, destination):
+            words = "A new address waits already: cancel it first, or let it count."
+            raise ProblemError(409, "address_waits", words)
+        if wanted == current:
+            raise ProblemError(400, "invalid_field", "url: that changes nothing", field="url")
+        if wanted.url == current.url:
+            await destinations.change(connection, parts["vault"], wanted, actor=actor)
+            return False
+        await pending_addresses.enter(connection, parts["vault"], current, wanted, actor=actor)
+    return True
+
+
+async def cancel_address(id: UUID, parts: State, actor: str) -> None:
+    """Forget an address that waits. Raises ProblemError where none does (any more)."""
+    async with parts["pages"].write() as connection:
+        if not await pending_addresses.cancel(connection, DestinationId(id), actor=actor):
+            words = "No address waits any more: it counts already, or was cancelled."
+            raise ProblemError(409, "nothing_waits", words)

@@ -1,14 +1,16 @@
 """Refusals as problem+json (RFC 9457). The only place that turns them into answers."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import TypeAlias
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from database.pool import UNAVAILABLE, is_unavailable
+from database.pool import FAILED, is_unavailable, is_unstorable
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,9 @@ def problem(status: int, code: str, detail: str, **more: str) -> JSONResponse:
         "code": code,
         "detail": detail,
     }
-    headers = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "5"}}.get(status)
+    headers = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "5"}}.get(status, {})
+    if later := more.get("retry_after"):
+        headers = {"retry-after": later}
     return JSONResponse(body | more, status, headers, media_type="application/problem+json")
 
 
@@ -57,15 +61,26 @@ async def _unreadable(_request: Request, error: Exception) -> JSONResponse:
 async def _failed(_request: Request, error: Exception) -> JSONResponse:
     if is_unavailable(error):
         return problem(503, "database_unavailable", "The database does not answer just now.")
+    if is_unstorable(error):
+        return problem(400, "invalid_field", "A value has a character that no text here can have.")
     log.error("request.failed", exc_info=error)
     return problem(500, "internal_error", "Something went wrong; the log says what.")
 
 
-def install(app: FastAPI) -> None:
-    """Teach an application these answers."""
-    app.add_exception_handler(ProblemError, _refused)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _unreadable)
-    for kind in UNAVAILABLE:
-        app.add_exception_handler(kind, _failed)
-    app.add_exception_handler(Exception, _failed)
+Tell: TypeAlias = Callable[[Request, Exception], Awaitable[JSONResponse]]
+
+
+def install(app: FastAPI, shown: Callable[[Request, JSONResponse], Response]) -> None:
+    """Teach an application these answers, each as it is ``shown`` to who asked."""
+
+    def teach(kind: type[Exception], tell: Tell) -> None:
+        async def told(request: Request, error: Exception) -> Response:
+            return shown(request, await tell(request, error))
+
+        app.add_exception_handler(kind, told)
+
+    teach(ProblemError, _refused)
+    teach(HTTPException, _http)
+    teach(RequestValidationError, _unreadable)
+    for kind in (*FAILED, Exception):
+        teach(kind, _failed)

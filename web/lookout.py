@@ -43,11 +43,17 @@ Shown: TypeAlias = dict[str, Any]
 @router.post("/api/screens/try", response_model=None)
 async def try_screen(given: ScreenTry, parts: Parts, actor: Configurer) -> Shown | Response:
     """Look once, and show what was read. Nothing of it is kept."""
+    try:
+        return await attempt(given, parts, actor)
+    except TooSoonError as error:
+        return _too_soon(error)
+
+
+async def attempt(given: ScreenTry, parts: State, actor: str) -> Shown:
+    """What a look at it shows. Raises ProblemError, TooSoonError among them."""
     screen = await _tried(given, parts)
     if screen.kind is ScreenKind.FINVIZ:
-        refusal = await _by_hand(parts, lookout.may_try, actor)
-        if refusal:
-            return refusal
+        await _by_hand(parts, lookout.may_try, actor)
     clock = asyncio.get_running_loop().time
     began = clock()
     answer = await fetch_within(LONGEST, parts["source"], screen)
@@ -138,37 +144,56 @@ def _surprise(screen: Screen, answer: Answer, in_force: Sequence[Ticker] | None)
 Asked: TypeAlias = Callable[..., Awaitable[timedelta]]
 
 
-async def _by_hand(parts: State, ask: Asked, actor: str) -> Response | None:
-    """The refusal of a look that somebody asks for too soon. Raises ProblemError while paused."""
+class TooSoonError(ProblemError):
+    """A look that somebody asks for too soon; it may be asked for in so many ``seconds``."""
+
+    def __init__(self, seconds: int, words: str) -> None:
+        super().__init__(429, "too_soon", words)
+        self.seconds = seconds
+
+
+async def _by_hand(parts: State, ask: Asked, actor: str) -> None:
+    """Have Finviz asked by hand. Raises TooSoonError, and ProblemError while it is paused."""
     async with parts["pages"].write() as connection:
         now = await lookout.hold(connection)
         if now.pause:
             words = f"Finviz is asked nothing: {now.pause.by} paused it. Resume first."
             raise ProblemError(409, "paused", words)
         wait = await ask(connection, actor=actor, apart=APART)
-    return _too_soon(wait, now) if wait else None
+    if wait:
+        raise _wait_for(wait, now)
 
 
-def _too_soon(wait: timedelta, now: Lookout) -> Response:
+def _wait_for(wait: timedelta, now: Lookout) -> TooSoonError:
     seconds = ceil(wait.total_seconds())
     words = (
         f"Finviz asked us to stay away for another {seconds} s."
         if now.asked_until
         else f"The last look by hand was less than {APART.seconds} s ago: wait {seconds} s."
     )
-    answer = problem(429, "too_soon", words)
-    answer.headers["retry-after"] = str(seconds)
+    return TooSoonError(seconds, words)
+
+
+def _too_soon(error: TooSoonError) -> Response:
+    answer = problem(error.status, error.code, error.detail)
+    answer.headers["retry-after"] = str(error.seconds)
     return answer
 
 
 @router.post("/api/universe/refresh", status_code=202, response_model=None)
 async def refresh(parts: Parts, actor: Configurer) -> Shown | Response:
     """Let the next look be due now, whenever it was."""
-    refusal = await _by_hand(parts, lookout.refresh, actor)
-    if refusal:
-        return refusal
-    parts["wake_keeper"]()
+    try:
+        await hasten(parts, actor)
+    except TooSoonError as error:
+        return _too_soon(error)
     return {"due": True}
+
+
+async def hasten(parts: State, actor: str) -> None:
+    """Let the next look be due now. Raises ProblemError, TooSoonError among them."""
+    await _by_hand(parts, lookout.refresh, actor)
+    parts["wake_keeper"]()
 
 
 @router.get("/api/lookout")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from database.resolutions import Resolution
 from domain.address import DestinationUrlError, check_destination_url
@@ -33,7 +33,8 @@ ETAG = re.compile(r'"?(\d{1,18})"?', re.ASCII)
 class ScreenIn(BaseModel):
     """A change of the active screen; what is left out stays. ``refresh`` is in seconds.
 
-    ``token`` is for scripts written for the original relay; `Authorization: Bearer` is better.
+    ``token`` is for scripts written for the original relay; `Authorization: Bearer` is better. Its
+    `finviz_url` and `refresh_interval_sec` are read too.
     """
 
     model_config = ConfigDict(
@@ -43,9 +44,16 @@ class ScreenIn(BaseModel):
         },
     )
 
-    url: str | None = Field(None, max_length=2_000)
+    url: str | None = Field(
+        None, max_length=2_000, validation_alias=AliasChoices("url", "finviz_url")
+    )
     top_n: int | None = Field(None, strict=True)
-    refresh: float | None = Field(None, strict=True, allow_inf_nan=False)
+    refresh: float | None = Field(
+        None,
+        strict=True,
+        allow_inf_nan=False,
+        validation_alias=AliasChoices("refresh", "refresh_interval_sec"),
+    )
     token: str | None = Field(None, max_length=512)
 
     def applied_to(self, screen: Screen) -> Screen:

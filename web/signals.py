@@ -2,21 +2,29 @@
 
 import base64
 import binascii
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
 
-from database import audit
-from database.audit import Facts, Filter, Life
+from database import audit, replays, searching
+from database.audit import Facts, Life
+from database.pool import ReadConnection
+from database.searching import Cursor
 from database.vault import SealError, Vault
+from domain import search
 from domain.body import masked
-from domain.signal import Side, SignalId, SignalStatus
+from domain.signal import Side, SignalId
 from domain.ticker import Ticker, normalise
+from domain.trace import TraceId, trace_of
 from domain.why import Around, Waited, explain
+from web import searches
 from web.dependencies import Parts, Reader
 from web.errors import ProblemError
+from web.moments import Moment
+from web.searches import Asked, Meant
 
 router = APIRouter(prefix="/api/signals", tags=["signals"])
 
@@ -56,7 +64,8 @@ def normalised(ticker: str) -> Ticker:
 
 def shown(row: Facts) -> dict[str, Any]:
     """A signal for callers: the state that matters now, and the decision with its grounds."""
-    plain = {key: value for key, value in row.items() if key not in (*BARE, "body", "body_sealed")}
+    told_else = (*BARE, "body", "body_sealed", "traceparent")
+    plain = {key: value for key, value in row.items() if key not in told_else}
     return plain | {
         "status": row["shown"],
         "verdict": {
@@ -71,8 +80,11 @@ def shown(row: Facts) -> dict[str, Any]:
     }
 
 
-def said(row: Facts, around: Around | None = None) -> str:
-    """The decision in words; with what the lists did ``around`` it, where that was looked up."""
+def said(row: Facts, around: Around | None = None, rule: Facts | None = None) -> str:
+    """The decision in words; with what the lists did ``around`` it, where that was looked up.
+
+    ``rule`` is the one it broke, as its event tells.
+    """
     waited = row["waits_since"] and Waited(row["waits_since"], row["waits_until"], row["judged_at"])
     return explain(
         status=row["status"],
@@ -84,7 +96,14 @@ def said(row: Facts, around: Around | None = None) -> str:
         ticker=row["ticker"],
         waited=waited,
         around=around,
+        rule=rule,
     )
+
+
+def why(life: Life) -> str:
+    """The decision in words, with all that is known of it."""
+    rules = [one["detail"]["rule"] for one in life.events if "rule" in one["detail"]]
+    return said(life.signal, life.around, rules[-1] if rules else None)
 
 
 def around_shown(signal: Facts, around: Around | None) -> dict[str, Any] | None:
@@ -125,10 +144,12 @@ def life_shown(life: Life, vault: Vault) -> dict[str, Any]:
     for attempt in life.attempts:
         plain = {key: value for key, value in attempt.items() if key != "delivery_id"}
         attempts.setdefault(attempt["delivery_id"], []).append(plain)
+    traceparent = life.signal["traceparent"]
     signal, around = shown(life.signal), life.around
     return signal | {
+        "trace_id": trace_of(life.signal["id"], traceparent).hex(),
         "verdict": signal["verdict"] | {"around": around_shown(life.signal, around)},
-        "why": said(life.signal, around),
+        "why": why(life),
         "body": body_shown(life.signal, vault),
         "events": life.events,
         "deliveries": [
@@ -138,33 +159,58 @@ def life_shown(life: Life, vault: Vault) -> dict[str, Any]:
     }
 
 
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+
+
+class Searched(BaseModel):
+    """The filters of a search; all that is said must be so."""
+
+    ticker: str = Field("", max_length=40)
+    side: Side | None = None
+    status: search.Status | None = None
+    reason: str = Field("", max_length=40, pattern="^[a-z_]*$")
+    source: str = Field("", max_length=40, pattern=PRINTABLE)
+    destination: str = Field("", max_length=64, pattern=PRINTABLE)
+    since: Moment | None = None
+    until: Moment | None = None
+    q: str = Field("", max_length=search.LONGEST)
+
+    async def meant(self, connection: ReadConnection, now: datetime) -> Meant:
+        """What it comes to. Raises ProblemError 400."""
+        choices = await searching.choices(connection)
+        given = {name: str(value) for name, value in self if value}
+        if self.destination:
+            given["destination"] = searches.destination_named(self.destination, choices)
+        return await searches.meant(connection, Asked(**given), choices, now)
+
+
 @router.get("")
-async def list_signals(  # noqa: PLR0913  one parameter per filter
+async def list_signals(
     parts: Parts,
     _actor: Reader,
-    *,
-    ticker: Annotated[str | None, Query(max_length=40)] = None,
-    side: Side | None = None,
-    status: SignalStatus | None = None,
-    reason: Annotated[str | None, Query(max_length=40, pattern="^[a-z_]*$")] = None,
+    searched: Annotated[Searched, Depends()],
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor_: Annotated[str | None, Query(alias="cursor", max_length=40)] = None,
+    trace: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
 ) -> dict[str, Any]:
-    """Signals of a filter, newest first; `next` is the cursor of the following page."""
-    wanted = Filter(
-        ticker=named(ticker),
-        side=side,
-        status=status,
-        reason=reason or None,
-        before=before(cursor_),
-        limit=limit + 1,
-    )
+    """Signals of a filter, newest first; `next` is the cursor of the following page.
+
+    `looked_back_to` is there when the look ended before the page was full: go on from `next`.
+    `trace` is the id of a trace: all of its signals, whatever else is asked for.
+    """
+    if trace:
+        async with parts["pages"].read() as connection:
+            of_trace = await audit.traced(connection, TraceId(bytes.fromhex(trace)), limit)
+        return {"items": [shown(row) for row in of_trace], "next": None}
+    after = Cursor(before=before(cursor_))
     async with parts["pages"].read() as connection:
-        rows = await audit.page(connection, wanted)
-    more = len(rows) > limit
+        meant = await searched.meant(connection, parts["clock"]())
+        found = await searching.page(connection, meant.wanted, after, limit=limit)
+    end = found.looked_to or (found.signals[-1]["seq"] if found.more else None)
     return {
-        "items": [shown(row) for row in rows[:limit]],
-        "next": cursor(rows[limit - 1]["seq"]) if more else None,
+        "items": [shown(row) for row in found.signals],
+        "next": None if end is None else cursor(end),
+        **({"looked_back_to": found.looked_at} if found.looked_at else {}),
     }
 
 
@@ -173,6 +219,7 @@ async def read_signal(id: UUID, parts: Parts, _actor: Reader) -> dict[str, Any]:
     """One signal's whole life: what came, what was decided and why, every attempt."""
     async with parts["pages"].read() as connection:
         life = await audit.life(connection, SignalId(id))
+        family = await replays.family(connection, SignalId(id))
     if life is None:
         raise ProblemError(404, "no_such_signal", "There is no signal with this id.")
-    return life_shown(life, parts["vault"])
+    return life_shown(life, parts["vault"]) | dict(family)

@@ -56,7 +56,7 @@ async def list_universes(
 async def read_universe_at(parts: Parts, _actor: Reader, time: datetime) -> dict[str, Any]:
     """The state of the list at a moment: the screen in force, its list and the trust in it."""
     async with parts["pages"].read() as connection:
-        former = await history.at(connection, _utc(time, "time"))
+        former = await history.at(connection, utc(time, "time"))
     if former is None:
         raise _unknown("There was no screen yet at this time.")
     return _former_shown(former, parts["rules"])
@@ -73,8 +73,8 @@ async def read_rank(
     screen: ScreenName = None,
 ) -> dict[str, Any]:
     """A ticker's rank over time, when it came in and went out, and the signals of it."""
-    until = _utc(to, "to") if to else parts["clock"]()
-    since = _utc(from_, "from") if from_ else until - DAY
+    until = utc(to, "to") if to else parts["clock"]()
+    since = utc(from_, "from") if from_ else until - DAY
     if not timedelta(0) < until - since <= LONGEST:
         raise invalid("from", f"from must be before to, by at most {LONGEST.days} days")
     async with parts["pages"].read() as connection:
@@ -94,7 +94,7 @@ async def read_version(
     if found is None:
         raise _unknown("There is no list of this version.")
     facts, ranked = found
-    return {**facts, "rows": _rows(ranked, facts["top_n"], facts["margin"])}
+    return {**facts, "rows": rows_shown(ranked, facts["top_n"], facts["margin"])}
 
 
 @router.get("/fetches")
@@ -135,14 +135,14 @@ def _unknown(detail: str) -> ProblemError:
     return ProblemError(404, "no_such_universe", detail)
 
 
-def _utc(given: datetime, field: str) -> datetime:
+def utc(given: datetime, field: str) -> datetime:
     """A time that PostgreSQL and Python can both reckon with; without a zone it is UTC."""
     if not 1970 <= given.year <= 9000:
         raise invalid(field, f"{field} must lie between the years 1970 and 9000")
     return given.astimezone(UTC) if given.tzinfo else given.replace(tzinfo=UTC)
 
 
-def _rows(ranked: Ranked, top_n: int, margin: int) -> list[dict[str, Any]]:
+def rows_shown(ranked: Ranked, top_n: int, margin: int) -> list[dict[str, Any]]:
     """A list for callers; ``counts``: the ticker is in."""
     universe = ranked.universe
     return [
@@ -182,7 +182,7 @@ def _former_shown(former: Former, rules: Rules) -> dict[str, Any]:
         "total": universe and universe.total,
         "last_fetch": looked
         and {"outcome": looked.outcome, "at": looked.at, "detail": looked.detail},
-        "rows": _rows(former.ranked, screen.top_n, screen.margin) if former.ranked else [],
+        "rows": rows_shown(former.ranked, screen.top_n, screen.margin) if former.ranked else [],
     }
 
 

@@ -4,47 +4,75 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from database.journal import Entry, Receipt
-from database.pool import UnavailableError
+from database.pool import UnavailableError, acting_from
 from domain.access import Scope as Permission
 from domain.alert import Alert, Invalid, InvalidCode, Parsed, interpret, parse
 from domain.body import cut_token, has_secrets
 from domain.signal import Side, SignalId, SignalStatus, uuid7
+from domain.source import Source
+from domain.trace import read_traceparent
 from engines.failpoints import Point
-from web.dependencies import State
-from web.security import SECURITY_HEADERS
+from web.dependencies import State, is_foreign, origin_in, too_many
+from web.security import security_headers
 
 PATH = "/webhook/in"
 MOST_BYTES = 65_536
 MOST_HOPS = 1
 LONG_WINDOW = timedelta(hours=24)
 TOO_FAR_AHEAD = timedelta(minutes=5)
+JSON = (b"content-type", b"application/json")
+MORE = {
+    405: (b"allow", b"POST"),
+    503: (b"retry-after", b"5"),
+    401: (b"www-authenticate", b"Bearer"),
+}
+"""Headers that go with a status."""
+
+Answer: TypeAlias = str | Mapping[str, Any]
+"""A receipt, written already, or the words of a refusal."""
+
 CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?:; ?charset=[\w-]+)?", re.ASCII)
 
 
 class Refusal(Exception):  # noqa: N818  it refuses, it does not fail
     """An answer other than a receipt."""
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    def __init__(self, status: int, code: str, detail: str, **more: str) -> None:
         super().__init__(detail)
-        self.status, self.code, self.detail = status, code, detail
+        self.status, self.code, self.detail, self.more = status, code, detail, more
+
+
+class NotAdmittedError(Refusal):
+    """A wrong token, or none; or a right one from where its ``source`` does not post.
+
+    All of them are answered alike. ``guessed``: one was shown.
+    """
+
+    def __init__(self, *, guessed: bool, source: str | None = None) -> None:
+        super().__init__(401, "unauthorized", "a token for alerts is needed")
+        self.guessed, self.source = guessed, source
 
 
 @dataclass(frozen=True, slots=True)
 class Posted:
     """A request as it came: what was posted, and what stood around it."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     content_type: str
-    token: str | None
-    idempotency_key: str | None
+    token: str | None = field(repr=False)
+    idempotency_key: str | None = field(repr=False)
     hop: int = 0
+    origin: str = ""
+    foreign: bool = False
+    traceparent: str | None = None
 
 
 class Webhook:
@@ -66,32 +94,63 @@ def _is_ours(path: str) -> bool:
 
 async def _respond(scope: Scope, receive: Receive, send: Send) -> None:
     state = cast("State", scope["state"])
+    stranger: NotAdmittedError | None = None
+    answer: Answer
     try:
         posted = await _read(scope, receive)
         state["reach"](Point.WEBHOOK_READ)
         status, answer = await _accept(state, posted)
+    except NotAdmittedError as refusal:
+        stranger = refusal
+        status, answer = _told(_patience(state, scope, refusal))
     except Refusal as refusal:
-        status = refusal.status
-        answer = {"error": refusal.detail, "code": refusal.code, "detail": refusal.detail}
-    state["metrics"].accepted.labels(str(status)).inc()
+        status, answer = _told(refusal)
+    state["metrics"].answered(status)
     state["reach"](Point.WEBHOOK_BEFORE_ANSWER)
-    await _send(send, status, answer)
+    await _send(scope, send, status, answer)
+    if stranger:  # told after the answer: nobody waits for it
+        await _tell(state, scope, stranger)
 
 
-async def _send(send: Send, status: int, answer: Mapping[str, Any]) -> None:
-    body = json.dumps(answer).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *SECURITY_HEADERS.items(),
-    ]
-    more = {
-        405: (b"allow", b"POST"),
-        503: (b"retry-after", b"5"),
-        401: (b"www-authenticate", b"Bearer"),
-    }
-    if status in more:
-        headers.append(more[status])
+def _told(refusal: Refusal) -> tuple[int, dict[str, Any]]:
+    words = {"error": refusal.detail, "code": refusal.code, "detail": refusal.detail}
+    return refusal.status, words | refusal.more
+
+
+def _patience(state: State, scope: Scope, refusal: NotAdmittedError) -> Refusal:
+    """After too many wrong tokens of an origin the next is told to wait; a right one never is."""
+    acting_from.set(origin_in(scope))
+    seconds = state["refusals"].beyond() if refusal.guessed else None
+    if not seconds:
+        return refusal
+    problem = too_many(seconds)
+    return Refusal(problem.status, problem.code, problem.detail, **problem.more)
+
+
+async def _tell(state: State, scope: Scope, refusal: NotAdmittedError) -> None:
+    refusals, door = state["refusals"], f"POST {PATH}"
+    if refusal.source:
+        await refusals.elsewhere(refusal.source, proxied=_is_proxied(scope))
+    if refusal.guessed:
+        await refusals.wrong(door)
+    else:
+        await refusals.missing(door)
+
+
+def _is_proxied(scope: Scope) -> bool:
+    """Whether it came through a proxy that we were not told to trust: it names another caller."""
+    named = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    hops = b",".join(named).decode("latin-1").split(",")
+    return bool(named) and origin_in(scope) not in {hop.strip() for hop in hops}
+
+
+async def _send(scope: Scope, send: Send, status: int, answer: Answer) -> None:
+    body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+    headers = [JSON, (b"content-length", b"%d" % len(body)), *security_headers(scope)]
+    if status in MORE:
+        headers.append(MORE[status])
+    if not isinstance(answer, str) and (later := answer.get("retry_after")):
+        headers.append((b"retry-after", later.encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -99,30 +158,48 @@ async def _send(send: Send, status: int, answer: Mapping[str, Any]) -> None:
 async def _read(scope: Scope, receive: Receive) -> Posted:
     if scope["method"] != "POST":
         raise Refusal(405, "method_not_allowed", "alerts are posted")
-    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-    if headers.get(b"content-encoding", "").lower() not in {"", "identity"}:
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    if headers.get(b"content-encoding", b"").lower() not in {b"", b"identity"}:
         raise Refusal(415, "content_encoding", "a compressed body is not read")
-    if _is_too_long(headers.get(b"content-length", "0")):
+    if _is_too_long(headers.get(b"content-length", b"0")):
         raise Refusal(413, InvalidCode.TOO_LARGE, f"a body has at most {MOST_BYTES} bytes")
-    scheme, _, token = headers.get(b"authorization", "").partition(" ")
-    in_path = scope["path"].removeprefix(PATH).removeprefix("/")
+    named = headers.get(b"idempotency-key")
     return Posted(
         body=await _body(receive),
-        content_type=headers.get(b"content-type", ""),
-        token=in_path or (token.strip() if scheme.lower() == "bearer" else None) or None,
-        idempotency_key=headers.get(b"idempotency-key"),
-        hop=_hop(headers.get(b"relay-hop", "0")),
+        content_type=headers.get(b"content-type", b"").decode("latin-1"),
+        token=scope["path"][len(PATH) + 1 :] or _bearer(headers.get(b"authorization", b"")),
+        idempotency_key=None if named is None else named.decode("latin-1"),
+        hop=_hop(headers.get(b"relay-hop", b"0")),
+        origin=origin_in(scope),
+        foreign=_is_foreign(scope, headers),
+        traceparent=_traceparent(headers[b"traceparent"]) if b"traceparent" in headers else None,
     )
 
 
-def _is_too_long(length: str) -> bool:
+def _bearer(given: bytes) -> str | None:
+    scheme, _, token = given.decode("latin-1").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _traceparent(given: bytes) -> str | None:
+    """What names no trace is passed over: an alert is not refused for its decoration."""
+    return read_traceparent(given.decode("latin-1"))
+
+
+def _is_foreign(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a browser says that another site's page sent this; programs say nothing of it."""
+    says = b"origin" in headers or b"sec-fetch-site" in headers
+    return says and is_foreign(HTTPConnection(scope))
+
+
+def _is_too_long(length: bytes) -> bool:
     """Whether a stated length is. Twenty digits are, without computing what they say."""
-    return length.isdecimal() and (len(length) >= 20 or int(length) > MOST_BYTES)
+    return length.isdigit() and (len(length) >= 20 or int(length) > MOST_BYTES)
 
 
-def _hop(given: str) -> int:
+def _hop(given: bytes) -> int:
     """How many relays forwarded this before us. More than one goes round in circles."""
-    hop = int(given) if given.isdecimal() and len(given) < 4 else 0
+    hop = int(given) if given.isdigit() and len(given) < 4 else 0
     if hop > MOST_HOPS:
         raise Refusal(422, "loop", "this alert was forwarded by a relay more than once")
     return hop
@@ -143,37 +220,45 @@ async def _body(receive: Receive) -> bytes:
             return b"".join(chunks)
 
 
-async def _accept(state: State, posted: Posted) -> tuple[int, dict[str, Any]]:
+async def _accept(state: State, posted: Posted) -> tuple[int, Answer]:
     parsed = parse(posted.body, posted.content_type)
-    _authorise(state, posted, parsed)
-    reading = parsed if isinstance(parsed, Invalid) else interpret(parsed)
-    if isinstance(reading, Alert):
-        reading = _in_time(state, reading)
-    entry = _entry(state, posted, parsed, reading)
+    reading, entry = taken(state, _source(state, posted, parsed), posted, parsed)
     _check_backlog(state, entry)
-    with state["metrics"].accept_seconds.time():
-        try:
-            receipt = await state["intake"].accept(entry)
-        except UnavailableError:
-            raise Refusal(
-                503, "unavailable", "the alert could not be stored: send it again"
-            ) from None
+    try:
+        receipt = await state["intake"].accept(entry)
+    except UnavailableError:
+        raise Refusal(503, "unavailable", "the alert could not be stored: send it again") from None
     if isinstance(reading, Invalid):
         return _invalid(reading, receipt)
     return _receipt(receipt)
 
 
-def _authorise(state: State, posted: Posted, parsed: Parsed | Invalid) -> None:
-    """By path, Bearer, or a top-level body field; all wrong ones look the same."""
-    if state["rules"].open_ingress:
-        return
-    candidates = [posted.token, *(_body_tokens(parsed) if posted.token is None else ())]
-    if not any(_may_post(state, token) for token in candidates):
-        raise Refusal(401, "unauthorized", "a token for alerts is needed")
+def taken(
+    state: State, source: Source, posted: Posted, parsed: Parsed | Invalid
+) -> tuple[Alert | Invalid, Entry]:
+    """How an alert of this source is read, and what is journaled of it."""
+    reading = parsed if isinstance(parsed, Invalid) else interpret(parsed, source.time_field)
+    if isinstance(reading, Alert):
+        reading = _in_time(state, reading)
+    return reading, _entry(state, source, posted, parsed, reading)
 
 
-def _may_post(state: State, token: str | None) -> bool:
-    return state["doorkeeper"].grant(token, Permission.INGEST) is not None
+def _source(state: State, posted: Posted, parsed: Parsed | Invalid) -> Source:
+    """Whose alert it is, by path, Bearer, or a top-level body field; all wrong ones look the same.
+
+    Who needs no token, and any token but a source's own, posts as the source of the settings.
+    A page of another site always needs one: it may be open on the very machine that needs none.
+    """
+    given = _body_tokens(parsed) if posted.token is None else [posted.token]
+    grant = None
+    for token in given:
+        grant = grant or state["doorkeeper"].grant(token, Permission.INGEST)
+    if grant is None and (posted.foreign or not state["rules"].open_ingress):
+        raise NotAdmittedError(guessed=bool(given))
+    source = state["keyring"].source(grant and grant.source)
+    if not source.posts_from(posted.origin):
+        raise NotAdmittedError(guessed=True, source=source.name)
+    return source
 
 
 def _body_tokens(parsed: Parsed | Invalid) -> list[str]:
@@ -200,22 +285,25 @@ def _check_backlog(state: State, entry: Entry) -> None:
 
 
 def _entry(
-    state: State, posted: Posted, parsed: Parsed | Invalid, reading: Alert | Invalid
+    state: State, source: Source, posted: Posted, parsed: Parsed | Invalid, reading: Alert | Invalid
 ) -> Entry:
     body = posted.body
     if not isinstance(parsed, Invalid):
-        body, _ = cut_token(body, lambda token: _may_post(state, token))
+        body, _ = cut_token(body, state["keyring"].is_own)
     alert = reading if isinstance(reading, Alert) else None
     sealed = alert is None or has_secrets(parsed)
-    vault, rules = state["vault"], state["rules"]
+    vault = state["vault"]
+    id = SignalId(uuid7(state["clock"](), state["chance"](10)))
+    window = _window(state, source, posted, alert)
     return Entry(
-        id=SignalId(uuid7(state["clock"](), state["entropy"](10))),
-        source="webhook",
-        key=_key(posted.idempotency_key if alert else None, body),
-        window=LONG_WINDOW if _is_named(posted, alert) else rules.dedupe_window,
-        lifetime=rules.lifetimes[alert.side] if alert else timedelta(0),
+        id=id,
+        source=source.name,
+        key=_key(source, posted.idempotency_key if alert else None, body if window else id.bytes),
+        window=window,
+        lifetime=_lifetime(state, source, alert.side) if alert else timedelta(0),
         content_type=_content_type(posted, parsed),
         hop=posted.hop,
+        traceparent=posted.traceparent,
         body=vault.seal(body) if sealed else body,
         body_sealed=sealed,
         invalid=reading.code if isinstance(reading, Invalid) else None,
@@ -240,14 +328,26 @@ def _columns(alert: Alert | None) -> dict[str, Any]:
     }
 
 
-def _key(named: str | None, body: bytes) -> bytes:
-    """What makes two alerts the same: the sender's Idempotency-Key, else the very same bytes.
+def _key(source: Source, named: str | None, body: bytes) -> bytes:
+    """What makes two alerts of a source the same: its Idempotency-Key, else the very same bytes.
 
     A key names an alert. What is none goes by its bytes, lest it swallow the mended alert that
-    its sender posts next under the same key.
+    its sender posts next under the same key. Where no time makes the same bytes the same alert,
+    they are replaced by its id: nothing folds into it, not even what comes at the same instant.
     """
     basis = b"key\0" + named.encode("latin-1") if named else b"body\0" + body
-    return hashlib.sha256(b"webhook\0" + basis).digest()
+    return hashlib.sha256(source.name.encode() + b"\0" + basis).digest()
+
+
+def _window(state: State, source: Source, posted: Posted, alert: Alert | None) -> timedelta:
+    """For how long a repeat is one."""
+    if _is_named(posted, alert):
+        return LONG_WINDOW
+    return state["rules"].dedupe_window if source.dedupe is None else source.dedupe
+
+
+def _lifetime(state: State, source: Source, side: Side) -> timedelta:
+    return source.lifetime(side) or state["rules"].lifetimes[side]
 
 
 def _is_named(posted: Posted, alert: Alert | None) -> bool:
@@ -269,13 +369,14 @@ def _content_type(posted: Posted, parsed: Parsed | Invalid) -> str:
     return given if CONTENT_TYPE.fullmatch(given) else "application/octet-stream"
 
 
-def _receipt(receipt: Receipt) -> tuple[int, dict[str, Any]]:
-    return 200 if receipt.duplicate else 202, {
-        "signal_id": str(receipt.id),
-        "status": receipt.status,
-        "ticker": receipt.ticker,
-        "duplicate": receipt.duplicate,
-    }
+def _receipt(receipt: Receipt) -> tuple[int, str]:
+    """JSON by hand, of words that need no escapes."""
+    ticker = f'"{receipt.ticker}"' if receipt.ticker else "null"
+    duplicate = "true" if receipt.duplicate else "false"
+    return 200 if receipt.duplicate else 202, (
+        f'{{"signal_id": "{receipt.id}", "status": "{receipt.status}", '
+        f'"ticker": {ticker}, "duplicate": {duplicate}}}'
+    )
 
 
 def _invalid(invalid: Invalid, receipt: Receipt) -> tuple[int, dict[str, Any]]:

@@ -8,18 +8,23 @@ from itertools import count
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from database import past
+from database import gate, past
 from database.past import Period, TooMuchError
+from domain.asked import Asked, Usual
 from domain.gate import SellPolicy, Verdict
 from domain.past import Past
-from domain.replay import Asked, Usual
+from domain.rulebook import shown_rulebook
+from domain.rules import Rulebook
 from domain.screen import TOP_N_MAX
 from domain.signal import Side, SignalStatus
 from domain.whatif import Comparison, Flip, compare
+from engines.universe.calendar import days_off_in
 from web.dependencies import Parts, Reader, Rules
 from web.errors import ProblemError
+from web.moments import Moment
+from web.payloads_rules import RulebookIn
 
 router = APIRouter(prefix="/api/whatif", tags=["what-if"])
 
@@ -31,14 +36,16 @@ PAUSE_EVERY, PAUSE = 128, 0.000_5
 
 UNEXPLAINED = (
     "Verdicts that do not come out of the records as they were given count as given: {} of them."
-    " LIST_MAX_AGE_SEC or SELL_POLICY was another then, or the list changed in that very moment."
+    " LIST_MAX_AGE_SEC, SELL_POLICY or what a source may send was another then, or the list or a"
+    " position changed in that very moment."
 )
 
 
 class WhatIfIn(BaseModel):
     """A period, and what is to be otherwise in it; what is left out is as it was at the time.
 
-    ``wait`` (hold-and-see), ``list_max_age`` and the times to live are in seconds.
+    ``wait`` (hold-and-see), ``list_max_age`` and the times to live are in seconds. ``rules`` is a
+    whole rulebook, in place of every one that was in force.
     """
 
     model_config = ConfigDict(
@@ -48,8 +55,8 @@ class WhatIfIn(BaseModel):
         },
     )
 
-    since: AwareDatetime = Field(alias="from")
-    until: AwareDatetime | None = Field(None, alias="to")
+    since: Moment = Field(alias="from")
+    until: Moment | None = Field(None, alias="to")
     top_n: int | None = Field(None, strict=True, ge=1, le=TOP_N_MAX)
     margin: int | None = Field(None, strict=True, ge=0, lt=TOP_N_MAX)
     wait: float | None = Field(None, strict=True, ge=0, le=3_600)
@@ -57,6 +64,7 @@ class WhatIfIn(BaseModel):
     buy_ttl: float | None = Field(None, strict=True, gt=0, le=86_400)
     sell_ttl: float | None = Field(None, strict=True, gt=0, le=86_400)
     sell_policy: SellPolicy | None = None
+    rules: RulebookIn | None = None
     limit: int = Field(1_000, strict=True, ge=1, le=10_000)
 
     def period(self, now: datetime) -> Period:
@@ -71,7 +79,7 @@ class WhatIfIn(BaseModel):
         except TooMuchError as error:
             raise too_much(error) from None
 
-    def asked(self, rules: Rules) -> Asked:
+    def asked(self, rules: Rules, rulebook: Rulebook | None) -> Asked:
         lives = {Side.BUY: self.buy_ttl, Side.SELL: self.sell_ttl}
         return Asked(
             top_n=self.top_n,
@@ -79,6 +87,7 @@ class WhatIfIn(BaseModel):
             wait=_seconds(self.wait),
             list_max_age=_seconds(self.list_max_age),
             sell_policy=self.sell_policy,
+            rules=rulebook,
             longer={
                 side: timedelta(seconds=life) - rules.lifetimes[side]
                 for side, life in lives.items()
@@ -101,14 +110,25 @@ async def what_if(given: WhatIfIn, parts: Parts, _actor: Reader) -> dict[str, An
     rules, period = parts["rules"], given.period(parts["clock"]())
     if ONE_AT_A_TIME.locked():
         raise ProblemError(429, "busy", "Another what-if is being worked out: try again soon.")
+    async with parts["pages"].read() as connection:
+        directions = (await gate.read(connection)).rulebook.directions
+        known = await gate.sources(connection)
+    rulebook = given.rules and given.rules.rulebook(known, "rules.")
     async with ONE_AT_A_TIME:
         try:
-            recorded = await past.read(parts["pages"], period)
+            recorded = await past.read(parts["pages"], period, rulebook)
         except TooMuchError as error:
             raise too_much(error) from None
-        usual = Usual(list_max_age=rules.list_max_age, sell_policy=rules.sell_policy)
-        found = await asyncio.to_thread(compare, recorded, given.asked(rules), usual, _pauses())
-    settings = given.model_dump(exclude={"since", "until", "limit"})
+        usual = Usual(
+            list_max_age=rules.list_max_age,
+            sell_policy=rules.sell_policy,
+            directions=directions,
+            days_off=await asyncio.to_thread(days_off_in, period.since.year, period.until.year + 1),
+        )
+        asked = given.asked(rules, rulebook)
+        found = await asyncio.to_thread(compare, recorded, asked, usual, _pauses())
+    settings = given.model_dump(exclude={"since", "until", "limit", "rules"})
+    settings["rules"] = rulebook and shown_rulebook(rulebook)
     return {
         "period": {"from": period.since, "to": period.until},
         "settings": settings,

@@ -1,84 +1,41 @@
-"""The only way out to destinations: addresses vetted when dialled, time and size bounded."""
+"""How a destination is posted to: by the one way out, time and size bounded, nothing followed."""
 
 import asyncio
-import ipaddress
-import socket
 import ssl
-from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, cast
-from urllib.parse import urlsplit
+from typing import Protocol
 
 import httpcore
 import httpx
 
-from domain.address import Network, is_forbidden, must_be_private, port_of
+from domain.address import Network
 from domain.delivery import FATAL_STATUSES, Answer, Outcome, classify
+from domain.disclosure import FORBIDDEN, UNRESOLVED
 from domain.retry_after import retry_after
-from engines.failpoints import Point, Reach, passes
+from engines.destinations.wire import EXCERPT, Reply, TooLateError, Wire
+from engines.failpoints import Reach, passes
+from engines.outbound import ForbiddenAddressError, UnresolvedError, outgoing
 
-ANSWER_CAP = 65_536
-EXCERPT = 2_048
 NOT_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
-    httpx.LocalProtocolError,
+    httpcore.ConnectError,
+    httpcore.ConnectTimeout,
+    httpcore.UnsupportedProtocol,
+    httpcore.LocalProtocolError,
+    httpx.InvalidURL,
+    UnicodeError,
 )
+"""The last two are raised before anything leaves: a name that IDNA does not know as one."""
 
-
-class ForbiddenAddressError(httpcore.ConnectError):
-    """The host's address is one that a destination may not have; nothing was sent."""
-
-
-class TooLateError(Exception):
-    """Connecting took so long that the request may not leave any more; nothing was sent."""
-
-
-class VettedBackend(httpcore.AsyncNetworkBackend):
-    """Resolves a host once, vets every answer, and dials the vetted literal.
-
-    TLS still verifies the host's name: httpcore takes it from the request, not from the dial.
-    """
-
-    def __init__(self, private: Collection[Network], *, only_private: bool) -> None:
-        self._private = private
-        self._only_private = only_private
-        self._dial = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  the signature is httpcore's
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            async with asyncio.timeout(timeout):
-                literal = await self._vetted(host, port)
-        except TimeoutError as error:
-            raise httpcore.ConnectTimeout("the host name does not resolve in time") from error
-        return await self._dial.connect_tcp(literal, port, timeout, local_address, socket_options)
-
-    async def sleep(self, seconds: float) -> None:
-        await self._dial.sleep(seconds)
-
-    async def _vetted(self, host: str, port: int) -> str:
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise httpcore.ConnectError("the host name does not resolve") from error
-        literals = [str(answer[4][0]) for answer in found]
-        for literal in literals:
-            address = ipaddress.ip_address(literal.partition("%")[0])
-            if is_forbidden(address, private=self._private, only_private=self._only_private):
-                raise ForbiddenAddressError("the host's address is not allowed")
-        return literals[0]
+FAILED = (
+    *NOT_SENT,
+    httpcore.ProtocolError,
+    httpcore.NetworkError,
+    httpx.HTTPError,
+    TimeoutError,
+    OSError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +45,16 @@ class Limits:
     connections: int = 5
     deadline: timedelta = timedelta(seconds=5)
     connecting: timedelta = timedelta(seconds=2)
+
+
+class Way(Protocol):
+    """How a request gets to a destination: over the wire, or within this process."""
+
+    async def post(
+        self, body: bytes, headers: dict[str, str], leaves: Callable[[], bool]
+    ) -> Reply: ...
+
+    async def close(self) -> None: ...
 
 
 class DestinationClient:
@@ -102,17 +69,13 @@ class DestinationClient:
         transport: httpx.AsyncBaseTransport | None = None,
         reach: Reach = passes,
     ) -> None:
-        self._url = url
-        self._reach = reach
         limits = limits or Limits()
         self._deadline = limits.deadline.total_seconds()
-        self._client = httpx.AsyncClient(
-            transport=transport or _transport(url, private, limits.connections),
-            timeout=httpx.Timeout(self._deadline, connect=limits.connecting.total_seconds()),
-            follow_redirects=False,
-            trust_env=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            headers={"accept-encoding": "identity", "user-agent": "trading-signal-processor"},
+        connecting = limits.connecting.total_seconds()
+        self._way: Way = (
+            Played(url, transport)
+            if transport
+            else Wire(url, private, limits.connections, connecting, reach)
         )
 
     async def post(
@@ -126,73 +89,55 @@ class DestinationClient:
         began = loop.time()
         try:
             async with asyncio.timeout(self._deadline):
-                answer = await self._exchange(body, headers, leaves)
+                reply = await self._way.post(body, headers, leaves)
         except TooLateError:
             return Answer(outcome=Outcome.WITHHELD)
-        except (httpx.HTTPError, TimeoutError, OSError) as error:
+        except FAILED as error:
             answer = _failure(error)
-        return replace(answer, duration=timedelta(seconds=loop.time() - began))
+            return replace(answer, duration=timedelta(seconds=loop.time() - began))
+        return _answer(reply, timedelta(seconds=loop.time() - began))
 
-    async def _exchange(
-        self, body: bytes, headers: dict[str, str], leaves: Callable[[], bool]
-    ) -> Answer:
-        async def traced(event: str, _info: Mapping[str, object]) -> None:
-            if event == "http11.send_request_headers.started":
-                if not leaves():
-                    raise TooLateError
-                self._reach(Point.SEND_BEFORE_WRITE)
-            elif event == "http11.send_request_body.complete":
-                self._reach(Point.SEND_AFTER_WRITE)
+    async def close(self) -> None:
+        await self._way.close()
 
-        async with self._client.stream(
-            "POST", self._url, content=body, headers=headers, extensions={"trace": traced}
-        ) as response:
-            excerpt = await _start_of(response.aiter_raw())
-            return Answer(
-                outcome=classify(response.status_code),
-                status=response.status_code,
-                fatal=response.status_code in FATAL_STATUSES,
-                gone=response.status_code == 410,
-                retry_after=retry_after(response.headers.get("retry-after"), datetime.now(UTC)),  # noqa: TID251  an HTTP date is on the wall clock
-                excerpt=excerpt,
-            )
+
+class Played:
+    """A destination that is played in this process: the demo's, a test's."""
+
+    def __init__(self, url: str, transport: httpx.AsyncBaseTransport) -> None:
+        self._url = url
+        self._client = outgoing(transport, httpx.Timeout(None))
+
+    async def post(self, body: bytes, headers: dict[str, str], leaves: Callable[[], bool]) -> Reply:
+        if not leaves():
+            raise TooLateError
+        answer = await self._client.post(self._url, content=body, headers=headers)
+        told = answer.headers.get("retry-after")
+        return Reply(answer.status_code, told, answer.content[:EXCERPT])
 
     async def close(self) -> None:
         await self._client.aclose()
 
 
-def _transport(
-    url: str, private: Collection[Network], connections: int
-) -> httpx.AsyncHTTPTransport:
-    parts = urlsplit(url)
-    only_private = must_be_private(parts.scheme, port_of(parts))
-    transport = httpx.AsyncHTTPTransport(trust_env=False)
-    # httpx has no public place for a network backend; its pool is an httpcore pool, which has one.
-    transport._pool = httpcore.AsyncConnectionPool(  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        ssl_context=httpx.create_ssl_context(trust_env=False),
-        max_connections=connections,
-        max_keepalive_connections=connections,
-        keepalive_expiry=60,
-        network_backend=VettedBackend(private, only_private=only_private),
+def _answer(reply: Reply, took: timedelta) -> Answer:
+    told, status = reply.retry_after, reply.status
+    return Answer(
+        outcome=classify(status),
+        status=status,
+        fatal=status in FATAL_STATUSES,
+        gone=status == 410,
+        retry_after=retry_after(told, datetime.now(UTC)) if told else None,  # noqa: TID251  an HTTP date is on the wall clock
+        excerpt=reply.start.decode("utf-8", "replace").replace("\0", ""),
+        duration=took,
     )
-    return transport
-
-
-async def _start_of(chunks: AsyncIterable[bytes]) -> str:
-    """Read at most ANSWER_CAP bytes and return the start as text."""
-    start, size = b"", 0
-    async for chunk in chunks:
-        size += len(chunk)
-        start += chunk[: max(0, EXCERPT - len(start))]
-        if size > ANSWER_CAP:
-            break
-    return start.decode("utf-8", "replace").replace("\0", "")
 
 
 def _failure(error: Exception) -> Answer:
-    if isinstance(error.__cause__, ForbiddenAddressError):
-        return Answer(outcome=Outcome.PERMANENT, error="forbidden address", fatal=True)
-    connecting = isinstance(error, httpx.ConnectError)
+    if isinstance(error, ForbiddenAddressError):
+        return Answer(outcome=Outcome.PERMANENT, error=FORBIDDEN, fatal=True)
+    if isinstance(error, UnresolvedError):
+        return Answer(outcome=Outcome.NOT_SENT, error=UNRESOLVED)
+    connecting = isinstance(error, httpcore.ConnectError)
     if connecting and any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
         return Answer(outcome=Outcome.NOT_SENT, error="TLS refused", fatal=True)
     outcome = Outcome.NOT_SENT if isinstance(error, NOT_SENT) else Outcome.AMBIGUOUS

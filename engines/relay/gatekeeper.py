@@ -1,21 +1,24 @@
 """The gatekeeper: claims undecided signals in order, has them judged, records the verdicts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
-from database import destinations, universes, verdicts
+from database import verdicts
 from database.pool import Connection, Database
 from database.universes import Current
-from database.verdicts import Claimed
-from domain.gate import GatePolicy, Judged, SellPolicy, judge_in_order, list_max_age
+from domain.gate import Judged
+from domain.signal import SignalStatus
 from domain.ticker import Ticker
 from engines.failpoints import Point, Reach, passes
 from engines.metrics import Metrics
-from engines.worker import AGAIN
+from engines.relay.judge import Judge
+from engines.relay.precedence import Precedence
+from engines.worker import AGAIN, SELDOM
 
-RECONSIDER = timedelta(seconds=1)
-"""How often it is seen whether a buy that waits has its ticker in the list, or waited enough."""
+RECONSIDER = SELDOM
+"""How often it is seen by itself whether a buy that waits has its ticker in the list, or waited
+enough; the pulse tells each second while some wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +30,22 @@ class Gatekeeper:
 
     database: Database
     metrics: Metrics
-    current: "CurrentList"
-    sell_policy: SellPolicy
-    list_max_age: timedelta | None
+    judge: Judge
     wake_forwarder: Callable[[], None]
     wake_another: Callable[[], None]
     batch: int = 128
     poll: timedelta | None = timedelta(seconds=1)
     reach: Reach = passes
+    precedence: Precedence = field(default_factory=Precedence)
 
     async def step(self) -> timedelta | None:
-        """Decide one batch."""
+        """Decide one batch, after a pause."""
+        if pause := self.precedence.pause():
+            return pause
+        with self.precedence.turn():
+            return await self._step()
+
+    async def _step(self) -> timedelta | None:
         async with self.database.write() as connection:
             judged = await self._decide(connection)
             if judged is not None:
@@ -46,52 +54,36 @@ class Gatekeeper:
             return self.poll
         self.reach(Point.GATEKEEPER_AFTER_COMMIT)
         self._count(judged)
-        if len(judged.verdicts) >= self.batch:
+        full = len(judged.verdicts) >= self.batch
+        self.precedence.judged(len(judged.verdicts), full=full)
+        if full:
             self.wake_another()
-        self.wake_forwarder()
+        self._ring(judged)
         return AGAIN
 
     async def _decide(self, connection: Connection) -> Judged | None:
         claimed = await verdicts.claim(connection, limit=self.batch)
         if claimed is None:
             return None
-        return await self._judge(connection, claimed, await self.current.look(connection))
+        return await self.judge.judge(connection, claimed, await self.judge.look(connection))
 
     async def reconsider(self) -> timedelta | None:
         """Decide a batch of the buys that wait (hold-and-see); the step of a worker of its own."""
         async with self.database.write() as connection:
-            current = await self.current.look(connection)
+            current = await self.judge.look(connection)
             members = _members(current)
             claimed = await verdicts.claim_waiting(connection, members, limit=self.batch)
-            judged = claimed and await self._judge(connection, claimed, current)
+            judged = claimed and await self.judge.judge(connection, claimed, current)
         if judged is None:
             return RECONSIDER
         self._count(judged)
-        if judged.verdicts:
-            self.wake_forwarder()
+        self._ring(judged)
         return AGAIN if len(judged.verdicts) >= self.batch else RECONSIDER
 
-    async def _judge(self, connection: Connection, claimed: Claimed, current: Current) -> Judged:
-        self.reach(Point.GATEKEEPER_CLAIMED)
-        judged = judge_in_order(
-            claimed.signals,
-            universe=current.universe,
-            positions=claimed.positions,
-            policy=await self._policy(connection, current),
-            now=claimed.now,
-        )
-        await verdicts.record(connection, judged)
-        return judged
-
-    async def _policy(self, connection: Connection, current: Current) -> GatePolicy:
-        return GatePolicy(
-            top_n=current.screen.top_n,
-            margin=current.screen.margin,
-            wait=current.screen.wait,
-            list_max_age=list_max_age(current.screen.refresh, self.list_max_age),
-            sell_policy=self.sell_policy,
-            has_destination=await destinations.any_enabled(connection),
-        )
+    def _ring(self, judged: Judged) -> None:
+        """Most alerts are turned away, and leave the forwarder nothing to look for."""
+        if any(verdict.status is SignalStatus.APPROVED for _, verdict in judged.verdicts):
+            self.wake_forwarder()
 
     def _count(self, judged: Judged) -> None:
         for _, verdict in judged.verdicts:
@@ -101,21 +93,3 @@ class Gatekeeper:
 def _members(current: Current) -> list[Ticker]:
     screen, universe = current.screen, current.universe
     return universe.members(screen.top_n, screen.margin) if universe else []
-
-
-class CurrentList:
-    """The list in force, read again only when its version moved: a list is large, a look is not."""
-
-    def __init__(self) -> None:
-        self._seen: Current | None = None
-
-    async def look(self, connection: Connection) -> Current:
-        """The active screen and its current universe, as this transaction sees them."""
-        mark = await universes.mark(connection)
-        seen = self._seen
-        if seen is None or seen.key != mark.key:
-            seen = self._seen = await universes.current(connection)
-        elif seen.universe and seen.universe.confirmed_at != mark.confirmed_at:
-            universe = replace(seen.universe, confirmed_at=mark.confirmed_at)
-            seen = self._seen = replace(seen, universe=universe)
-        return seen

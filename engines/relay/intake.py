@@ -5,18 +5,28 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 from typing import TypeAlias
 from uuid import UUID
 
 from database import journal
+from database.dedicated import Dedicated
 from database.journal import Entry, Receipt
-from database.pool import Database, UnavailableError, is_unavailable
+from database.pool import UnavailableError, is_unavailable
 from domain.signal import SignalId
 from engines.failpoints import Point, Reach, passes
 from engines.metrics import Metrics
 from engines.worker import AGAIN
 
 log = logging.getLogger(__name__)
+
+PRESSED = 32
+"""Alerts at once that mean a flood: some ten thousand a second."""
+
+LASTING = 0.05
+"""Seconds after a large commit in which its senders, answered now, may send their next."""
+
+LATE = "the database did not answer in time"
 
 NOBODY = SignalId(UUID(int=0))
 """Asks on behalf of repeats that never became an entry of their own."""
@@ -28,12 +38,27 @@ Waiting: TypeAlias = "asyncio.Future[Receipt]"
 class _Asked:
     """One alert in a commit, and everybody who sent those very bytes meanwhile.
 
-    ``until`` is when the last of them is told that it was not stored.
+    ``until`` is when all of them are told that it was not stored.
     """
 
     entry: Entry
-    waiting: list[Waiting]
     until: float
+    waiting: list[Waiting] = field(default_factory=list[Waiting])
+
+
+@dataclass(slots=True)
+class _Room:
+    """Alerts that wait for their commit, and those whose commit is under way.
+
+    ``alarm`` rings when the time of some is over: one clock for all of them.
+    """
+
+    waiting: dict[bytes, _Asked] = field(default_factory=dict[bytes, _Asked])
+    taken: list[_Asked] = field(default_factory=list[_Asked])
+    alarm: asyncio.TimerHandle | None = None
+    flood_until: float = 0.0
+    loop: asyncio.AbstractEventLoop | None = None
+    """Asked for once: Python asks the system for its process number each time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +68,7 @@ class Intake:
     A batch is whatever arrived while the last one was being written: nothing waits to fill it.
     """
 
-    database: Database
+    database: Dedicated
     metrics: Metrics
     wake: Callable[[], None]
     wake_gatekeeper: Callable[[], None]
@@ -51,7 +76,7 @@ class Intake:
     most_waiting: int = 4_096
     budget: timedelta = timedelta(seconds=2)
     reach: Reach = passes
-    _asked: dict[bytes, _Asked] = field(default_factory=dict[bytes, _Asked], init=False)
+    _room: _Room = field(default_factory=_Room, init=False)
 
     async def accept(self, entry: Entry) -> Receipt:
         """Return once the alert is on disk. Raises UnavailableError when that takes too long.
@@ -59,40 +84,80 @@ class Intake:
         A caller that goes away does not take its alert back: the commit runs on without it. But
         what was refused for want of time is not begun later: its life would count anew.
         """
-        if len(self._asked) >= self.most_waiting:
+        room = self._room
+        if len(room.waiting) >= self.most_waiting:
             raise UnavailableError("too many alerts are waiting for the database")
-        loop = asyncio.get_running_loop()
+        loop = room.loop = room.loop or asyncio.get_running_loop()
+        began = loop.time()
         receipt: Waiting = loop.create_future()
-        asked = self._asked.setdefault(entry.key, _Asked(entry, [], 0))
+        asked = room.waiting.get(entry.key)
+        if asked is None:
+            asked = _Asked(entry, began + self.budget.total_seconds())
+            room.waiting[entry.key] = asked
+            if len(room.waiting) == 1:
+                self.wake()
         asked.waiting.append(receipt)
-        asked.until = loop.time() + self.budget.total_seconds()
-        self.wake()
-        try:
-            async with asyncio.timeout(self.budget.total_seconds()):
-                return await receipt
-        except TimeoutError:
-            raise UnavailableError("the database did not answer in time") from None
+        if room.alarm is None:
+            room.alarm = loop.call_at(asked.until, self._refuse_late)
+        found = await receipt
+        self.metrics.accept_seconds.observe(loop.time() - began)
+        return found
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether more alerts wait, or were written together just now, than come one by one."""
+        room = self._room
+        many = len(room.waiting) + len(room.taken) >= PRESSED
+        return many or (room.loop is not None and room.loop.time() < room.flood_until)
+
+    def _refuse_late(self) -> None:
+        """Tell those whose time is over, and have the alarm ring for the next of the others."""
+        room, loop = self._room, asyncio.get_running_loop()
+        now = loop.time()
+        late = [asked for asked in (*room.taken, *room.waiting.values()) if asked.until <= now]
+        for asked in late:
+            _fail(asked, LATE)
+            if room.waiting.get(asked.entry.key) is asked:
+                del room.waiting[asked.entry.key]  # who sends it again waits anew
+        left = [asked.until for asked in (*room.taken, *room.waiting.values()) if asked.until > now]
+        room.alarm = loop.call_at(min(left), self._refuse_late) if left else None
 
     async def step(self) -> timedelta | None:
         """Commit one batch of waiting alerts."""
-        keys = list(self._asked)[: self.batch]
-        if not keys:
+        room = self._room
+        if not room.waiting:
             return None
-        now = asyncio.get_running_loop().time()
-        taken = [asked for key in keys if (asked := self._asked.pop(key)).until > now]
-        if not taken:
-            return AGAIN
+        room.taken = self._take()
+        try:
+            if room.taken:
+                await self._commit(room.taken)
+        finally:
+            room.taken = []
+        return AGAIN
+
+    def _take(self) -> list[_Asked]:
+        """The next batch. Whose time is over is told so here, if the alarm has not yet."""
+        room, now = self._room, asyncio.get_running_loop().time()
+        found = [room.waiting.pop(key) for key in [*islice(room.waiting, self.batch)]]
+        for asked in found:
+            if asked.until <= now:
+                _fail(asked, LATE)
+        return [asked for asked in found if asked.until > now]
+
+    async def _commit(self, taken: Sequence[_Asked]) -> None:
         try:
             receipts = await self._append([asked.entry for asked in taken])
             await self._record_repeats(taken)
         except BaseException as error:
-            _fail(taken, error)
+            for asked in taken:
+                _fail(asked, type(error).__name__)
             raise
         self.metrics.commit_size.observe(len(taken))
+        if len(taken) >= PRESSED:
+            self._room.flood_until = asyncio.get_running_loop().time() + LASTING
         for asked, receipt in zip(taken, receipts, strict=True):
             _answer(asked, receipt)
         self.wake_gatekeeper()
-        return AGAIN
 
     async def _append(self, entries: Sequence[Entry]) -> list[Receipt | None]:
         """Append, and once more on a fresh connection when the first was lost.
@@ -109,16 +174,14 @@ class Intake:
 
     async def _append_once(self, entries: Sequence[Entry]) -> list[Receipt | None]:
         self.reach(Point.INTAKE_BEFORE_COMMIT)
-        async with self.database.autocommit() as connection:
-            receipts = await journal.append(connection, entries)
+        receipts = await journal.append(self.database, entries)
         self.reach(Point.INTAKE_AFTER_COMMIT)
         return receipts
 
     async def _record_repeats(self, taken: Sequence[_Asked]) -> None:
         repeats = [asked.entry.key for asked in taken for _ in asked.waiting[1:]]
         if repeats:
-            async with self.database.autocommit() as connection:
-                await journal.fold(connection, [(NOBODY, key) for key in repeats])
+            await journal.fold(self.database, [(NOBODY, key) for key in repeats])
 
 
 def _answer(asked: _Asked, receipt: Receipt | None) -> None:
@@ -136,8 +199,7 @@ def _answer(asked: _Asked, receipt: Receipt | None) -> None:
             )
 
 
-def _fail(taken: Sequence[_Asked], error: BaseException) -> None:
-    for asked in taken:
-        for waiting in asked.waiting:
-            if not waiting.done():
-                waiting.set_exception(UnavailableError(type(error).__name__))
+def _fail(asked: _Asked, why: str) -> None:
+    for waiting in asked.waiting:
+        if not waiting.done():
+            waiting.set_exception(UnavailableError(why))

@@ -12,6 +12,7 @@ from domain.breaker import BreakerPolicy, Permit, permit
 from domain.delivery import LAST_CHANCE, Delivery
 from domain.destination import Destination
 from domain.rate import Room, is_full, room
+from engines.worker import SELDOM
 
 LEASE = timedelta(seconds=15)
 POLL = timedelta(seconds=1)
@@ -37,7 +38,7 @@ class Leasing:
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
 
     async def lease(
-        self, connection: Connection, destination: Destination, hold: Hold, free: int
+        self, connection: Connection, destination: Destination, hold: Hold, free: Room
     ) -> Leased:
         """Lease at most ``free``. Whoever is to wait is not leased: waiting is no attempt."""
         loop = asyncio.get_running_loop()
@@ -51,13 +52,16 @@ class Leasing:
             deliveries = await lanes.lease(
                 connection, self.vault, destination.id, available, LEASE, left
             )
-        if rest is None and len(deliveries) < free:
-            rest = await lanes.next_due(connection, destination.id)
+        if rest is None and len(deliveries) < free.buys:
+            # What was leased leaves at once; when the next is due is asked a moment later.
+            due = lanes.next_due
+            rest = SHORTEST_REST if deliveries else await due(connection, destination.id)
         waits = [wait for wait in (rest, frees_in) if wait is not None]
-        return Leased(deliveries, began, min(max(min(waits, default=POLL), SHORTEST_REST), POLL))
+        rest = max(min(waits, default=SELDOM), SHORTEST_REST)
+        return Leased(deliveries, began, min(rest, SELDOM))
 
     async def _permitted(
-        self, connection: Connection, destination: Destination, hold: Hold, free: int
+        self, connection: Connection, destination: Destination, hold: Hold, free: Room
     ) -> tuple[Room, timedelta | None]:
         """What breaker and wish let leave, and when to ask again where they hold back.
 
@@ -65,7 +69,7 @@ class Leasing:
         """
         match permit(hold.breaker, hold.now, self.breaker):
             case Permit.ALL:
-                allowed = Room(total=free, buys=free)
+                allowed = free
             case Permit.NONE:
                 return NO_ROOM, POLL
             case _ if await lanes.in_flight(
@@ -73,7 +77,7 @@ class Leasing:
             ):
                 return NO_ROOM, POLL
             case probing:
-                allowed = Room(total=1, buys=int(probing is Permit.PROBE))
+                allowed = Room(total=1, buys=min(free.buys, int(probing is Permit.PROBE)))
         if hold.pause:
             return Room(total=allowed.total, buys=0), hold.pause
         return allowed, None

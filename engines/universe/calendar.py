@@ -27,6 +27,14 @@ def days_off(year: int) -> DaysOff:
     return DaysOff(closed=_days(year, "public"), short=_days(year, "half_day"))
 
 
+def days_off_in(first: int, last: int) -> DaysOff:
+    """Those of these years and all between them."""
+    found = DaysOff()
+    for year in range(first, last + 1):
+        found |= days_off(year)
+    return found
+
+
 def _days(year: int, category: str) -> frozenset[date]:
     from holidays import financial_holidays  # noqa: PLC0415  only whoever slows down pays for it
 

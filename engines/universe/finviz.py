@@ -16,10 +16,11 @@ from engines.universe.finviz_http import FetchError, Reply, Visitor, hushed
 from engines.universe.finviz_login import NOT_ELITE, REFUSED, Login, Session
 from engines.universe.finviz_page import Page, read_page
 from engines.universe.source import Answer
+from version import VERSION
 
 FREE = "https://finviz.com"
 ELITE = "https://elite.finviz.com"
-USER_AGENT = "Mozilla/5.0 (compatible; trading-signal-processor/0.1)"
+USER_AGENT = f"Mozilla/5.0 (compatible; trading-signal-processor/{VERSION})"
 DEADLINE = timedelta(seconds=15)
 PAGES_MAX = 100
 TURNED_AWAY = frozenset({FetchOutcome.LOGIN, FetchOutcome.WRONG_PAGE})

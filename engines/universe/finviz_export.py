@@ -3,12 +3,12 @@
 import csv
 import io
 from collections.abc import Sequence
+from itertools import islice
 
 from domain.ticker import Ticker
 from domain.universe import FetchOutcome, Row
+from engines.universe.finviz_markup import BrokenError, asks_to_log_in
 from engines.universe.finviz_page import (
-    LOGIN_FORM,
-    BrokenError,
     Headers,
     Page,
     finviz_ticker,
@@ -19,6 +19,8 @@ from engines.universe.finviz_page import (
 
 NAMES = ("Ticker", "Price", "Volume")
 WITNESS = "the export's rows"
+MOST_LINES = 30_000
+"""Of an export. All of Finviz's stocks and funds are about 11,000."""
 
 
 def read_export(body: bytes | str, status: int = 200, headers: Headers | None = None) -> Page:
@@ -42,16 +44,17 @@ def read_export(body: bytes | str, status: int = 200, headers: Headers | None = 
 
 
 def _a_page(text: str) -> Page:
-    if LOGIN_FORM.search(text):
+    if asks_to_log_in(text):
         return Page(kind=FetchOutcome.LOGIN, why="Finviz asks to log in")
     why = "a page instead of an export: the export token is wrong, or the account is not Elite"
     return Page(kind=FetchOutcome.WRONG_PAGE, why=why)
 
 
 def _read(text: str) -> Page:
-    header, *lines = [
-        line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line
-    ]
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header, *lines = list(islice((line for line in reader if line), MOST_LINES + 1))
+    if len(lines) == MOST_LINES:
+        raise BrokenError(f"it has {MOST_LINES} rows or more")
     columns = [name.strip() for name in header]
     if "Ticker" not in columns:
         why = "no column named Ticker: the screen's view must have one (c= with 1)"

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,10 +13,13 @@ from aiolimiter import AsyncLimiter
 from domain.retry_after import retry_after
 from domain.universe import FetchOutcome
 from engines.clock import Clock
+from engines.outbound import ANYWHERE, ForbiddenAddressError, vetted_transport
 
 REDIRECTS_MAX = 3
 REDIRECTING = frozenset({301, 302, 303, 307, 308})
 SIZE_MAX = 5_000_000
+CONNECTIONS = 4
+FINVIZ = "https://finviz.com"
 TELLING = 6
 """So many first letters of a secret are not told either."""
 
@@ -28,6 +32,18 @@ WORDS: dict[type[httpx.HTTPError], str] = {
     httpx.RemoteProtocolError: "the answer broke off or was no HTTP",
     httpx.ProxyError: "the proxy failed",
 }
+
+
+def asking(
+    base_url: str | None, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
+    """The client that Finviz is asked with: its addresses are vetted whenever it dials.
+
+    ``base_url`` is the operator's word, by the environment alone, and may lead to his own networks.
+    """
+    private = ANYWHERE if base_url else ()
+    vetted = transport or vetted_transport(base_url or FINVIZ, private, CONNECTIONS)
+    return httpx.AsyncClient(transport=vetted, follow_redirects=False, trust_env=False)
 
 
 class FetchError(Exception):
@@ -112,9 +128,9 @@ class Visitor:
         except TimeoutError:
             detail = f"no whole answer within {self.deadline.total_seconds():g} s"
         except httpx.HTTPError as error:
-            detail = f"{WORDS.get(type(error), 'the request failed')} ({type(error).__name__})"
-        except httpx.InvalidURL:
-            detail = "the address is not valid (InvalidURL)"
+            detail = _words(error)
+        except (httpx.InvalidURL, UnicodeError):
+            detail = "the address asked for, or one answered with, is not valid (InvalidURL)"
         else:
             self.answered()
             return reply
@@ -138,18 +154,41 @@ class Visitor:
     def _headers(self) -> dict[str, str]:
         return {
             "User-Agent": self.user_agent,
+            "Accept-Encoding": "gzip, deflate",
             "Accept": "text/html,application/xhtml+xml,text/csv;q=0.9,*/*;q=0.5",
             "Accept-Language": "en-US,en;q=0.8",
         }
 
 
+def _words(error: httpx.HTTPError) -> str:
+    if isinstance(error.__cause__, ForbiddenAddressError):
+        return "not asked: its name leads to a private or special address"
+    return f"{WORDS.get(type(error), 'the request failed')} ({type(error).__name__})"
+
+
 async def _read(response: httpx.Response) -> bytes:
+    """The body, unpacked no further than it may be large: a small answer may be a large bomb."""
     body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
+    unpack = _unpacker(response.headers.get("content-encoding", ""))
+    async for chunk in response.aiter_raw():
+        try:
+            body += unpack(chunk, SIZE_MAX + 1 - len(body))
+        except zlib.error:
+            raise FetchError(FetchOutcome.BROKEN, "the answer is packed wrongly") from None
         if len(body) > SIZE_MAX:
             raise FetchError(FetchOutcome.BROKEN, f"the answer is larger than {SIZE_MAX} bytes")
     return bytes(body)
+
+
+def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
+    """What unpacks a chunk to at most so many bytes. Raises FetchError."""
+    match encoding.strip().lower():
+        case "" | "identity":
+            return lambda chunk, most: chunk[:most]
+        case "gzip" | "x-gzip" | "deflate":
+            return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress
+        case _:
+            raise FetchError(FetchOutcome.BROKEN, "the answer is packed as nobody asked for")
 
 
 def _cookies(response: httpx.Response) -> dict[str, str]:
@@ -163,9 +202,10 @@ def _followed(url: str, location: str) -> str:
     here = httpx.URL(url)
     try:
         there = here.join(location)
-    except httpx.InvalidURL:
+        same = (there.scheme, there.host, there.port) == (here.scheme, here.host, here.port)
+    except (httpx.InvalidURL, UnicodeError):
         raise FetchError(FetchOutcome.WRONG_PAGE, "a redirect to no valid address") from None
-    if (there.scheme, there.host, there.port) != (here.scheme, here.host, here.port):
+    if not same:
         told = f"a redirect to another host: {there.scheme}://{there.host[:100]}"
         raise FetchError(FetchOutcome.WRONG_PAGE, told)
     return str(there)

@@ -5,7 +5,8 @@ from urllib.parse import urlsplit
 
 from domain.universe import FetchOutcome
 from engines.universe.finviz_http import REDIRECTING, FetchError, Reply, Visitor
-from engines.universe.finviz_page import LOGIN_FORM, refusal
+from engines.universe.finviz_markup import asks_to_log_in
+from engines.universe.finviz_page import refusal
 
 PATHS = ("/login_submit.ashx", "/login_submit")
 """Of before 2026 and since: the second when the first is gone or leads there."""
@@ -88,7 +89,7 @@ def _leads_to(reply: Reply) -> str:
 def _check(reply: Reply) -> None:
     """A refusal has the login page come back, at once or by a redirect."""
     text = reply.body.decode(errors="replace")
-    if _leads_to(reply).startswith("/login") or LOGIN_FORM.search(text) or reply.status == 401:
+    if _leads_to(reply).startswith("/login") or asks_to_log_in(text) or reply.status == 401:
         raise FetchError(FetchOutcome.LOGIN, REFUSED)
     turned_away = (
         None if reply.status in REDIRECTING else refusal(text, reply.status, reply.headers)

@@ -12,7 +12,17 @@ from bs4.exceptions import ParserRejectedMarkup
 
 from domain.ticker import Ticker, normalise
 from domain.universe import FetchOutcome, Row
-from engines.universe.finviz_markup import Seen, attribute, classes, header_names, linked, walked
+from engines.universe.finviz_markup import (
+    MOST_ROWS,
+    BrokenError,
+    Seen,
+    asks_to_log_in,
+    attribute,
+    classes,
+    header_names,
+    linked,
+    walked,
+)
 
 Headers: TypeAlias = Mapping[str, str]
 
@@ -26,7 +36,6 @@ VOLUME = re.compile(r"[0-9]{1,18}")
 TS_OPEN = re.compile(r"<!--\s*TS\s")
 TS_CLOSE = re.compile(r"TE\s*-->")
 HTML_CLOSE = re.compile(r"</html\s*>", re.IGNORECASE)
-LOGIN_FORM = re.compile(r"<form\b[^>]*\baction\s*=\s*[\"']?[^\"'>]*login_submit", re.IGNORECASE)
 SCREENER_TITLE = re.compile(r"<title>[^<]*\bstock screener\b", re.IGNORECASE)
 PREMIUM = re.compile(
     r"FinvizSettings\s*=\s*\{[^{}]*?\bhasUserPremium[\"']?\s*:\s*[\"']?(true|false)\b"
@@ -61,10 +70,6 @@ class Page:
     @property
     def tickers(self) -> tuple[Ticker, ...]:
         return tuple(row.ticker for row in self.rows)
-
-
-class BrokenError(Exception):
-    """The answer contradicts itself; the message says how."""
 
 
 def read_page(body: str | bytes, status: int = 200, headers: Headers | None = None) -> Page:
@@ -120,7 +125,7 @@ def _failed(status: int) -> Page:
 
 
 def _no_screener(text: str) -> Page:
-    if LOGIN_FORM.search(text):
+    if asks_to_log_in(text):
         return Page(kind=FetchOutcome.LOGIN, why="Finviz asks to log in")
     if SCREENER_TITLE.search(text[:8_000]) and not HTML_CLOSE.search(text):
         return Page(kind=FetchOutcome.BROKEN, why="the page is cut off before its count")
@@ -179,7 +184,13 @@ def _told(text: str) -> tuple[_Told, ...] | None:
     if len(opens) != 1 or len(closes) != 1 or opens[0].end() > closes[0].start():
         raise BrokenError("the list at the page's end is not whole")
     lines = text[opens[0].end() : closes[0].start()].split()
+    _check_number(lines)
     return tuple(_told_line(line) for line in lines)
+
+
+def _check_number(rows: Sequence[object]) -> None:
+    if len(rows) > MOST_ROWS:
+        raise BrokenError(f"the page has more than {MOST_ROWS} rows")
 
 
 def _told_line(line: str) -> _Told:
@@ -323,6 +334,7 @@ def _numbered(table: Tag) -> list[tuple[int, Ticker]]:
     if "No." not in header_names(table):
         raise BrokenError("the table has no row numbers")
     rows = [row for row in table.find_all("tr") if row.find_parent("table") is table]
+    _check_number(rows)
     return [read for row in rows[1:] if (read := _row(row))]
 
 
@@ -336,7 +348,8 @@ def _row(row: Tag) -> tuple[int, Ticker] | None:
     if not is_number and not names:
         return None
     if not is_number or len(names) != 1:
-        raise BrokenError(f"row {number[:20]!r} names {len(names)} tickers: {sorted(names)[:3]}")
+        few = [name[:20] for name in sorted(names)[:3]]
+        raise BrokenError(f"row {number[:20]!r} names {len(names)} tickers: {few}")
     return int(number), finviz_ticker(names.pop())
 
 

@@ -15,7 +15,7 @@ from database.watches import Learnt, Rest, Suspected, Turn
 from domain.gate import list_max_age
 from domain.pacing import LONGEST_WISH, calm_refresh, next_wait
 from domain.screen import Screen, ScreenKind, looks_unfiltered
-from domain.universe import Adopt, FetchOutcome, Trust, trust, weigh
+from domain.universe import Adopt, FetchOutcome, Trust, fresh_until, trust, weigh
 from engines.clock import Clock, Dice
 from engines.failpoints import Point, Reach, passes
 from engines.metrics import Metrics
@@ -23,8 +23,11 @@ from engines.universe.source import Answer, UniverseSource
 
 log = logging.getLogger(__name__)
 
-LOOK = timedelta(seconds=1)
-"""How often it is checked whether a look is due or the screen has changed."""
+LOOK = timedelta(seconds=10)
+"""How often it is checked whether a look is due, at least; the pulse tells of what has changed."""
+
+A_MOMENT = timedelta(milliseconds=20)
+"""Later than the end of something, so that it is over for sure."""
 
 LEASE = timedelta(seconds=60)
 A_ROW = timedelta(seconds=0.2)
@@ -75,7 +78,7 @@ class Keeper:
             current = await universes.current(connection)
         await self._tell_trust(kept, rest, current)
         if rest.paused or rest.span > timedelta(0):
-            return LOOK if rest.paused else min(rest.span, LOOK)
+            return self._until_next(kept, rest, current)
         lasting = lease_of(kept.screen)
         over = asyncio.get_running_loop().time() + (lasting - TO_RECORD).total_seconds()
         async with self.database.write() as connection:
@@ -98,6 +101,14 @@ class Keeper:
             level = logging.INFO if found is Trust.FRESH else logging.WARNING
             extra = {"was": str(rest.trust), "detail": detail}
             log.log(level, "list.trust", extra=extra | {"trust": str(found)})
+
+    def _until_next(self, kept: Kept, rest: Rest, current: Current) -> timedelta:
+        """Until a look is due, or the list in force is too old."""
+        waits = [LOOK] if rest.paused else [rest.span, LOOK]
+        if current.universe:
+            fresh = fresh_until(current.universe, self._max_age(kept.screen)) - current.now
+            waits += [max(fresh, A_MOMENT)] if fresh >= timedelta(0) else []
+        return min(waits)
 
     def _max_age(self, screen: Screen) -> timedelta:
         return list_max_age(screen.refresh, self.list_max_age)

@@ -67,6 +67,7 @@ def _plan(options: argparse.Namespace, report: Report) -> Plan:
             rate=options.rate,
             tickers=options.tickers,
             once=options.once,
+            canaries=options.canaries,
             own_disk_mb=DISK_MB if options.fulls else 0,
         ),
         blows=blows,
@@ -117,6 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--armed", type=float, default=0.5, help="share of starts with a failpoint")
     run.add_argument("--moods", type=float, default=0.15, help="share of bad moods")
     run.add_argument("--report", type=Path)
+    run.add_argument(
+        "--canaries",
+        action="store_true",
+        help="secrets of every kind, looked for in logs, tables, answers, pages, exports, frames",
+    )
     run.add_argument("--resume", type=Path, help="go on where this report ends")
     run.add_argument(
         "--once",

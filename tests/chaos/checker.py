@@ -20,13 +20,14 @@ CHECKS: Sequence[Callable[[Evidence], Finding]] = (
     inside.gate,
     inside.folded,
     inside.exits,
-    lambda _: inapplicable("I14", "sell-all", "there is no sell-all yet"),
+    lambda _: inapplicable("I14", "sell-all", "nobody sells everything in this run"),
     times.answers,
     times.bounded,
     times.recovery,
     times.ends,
     lambda _: inapplicable("I19", "config", "nothing is reconfigured during a run"),
     times.secrecy,
+    inside.replay_equality,
 )
 
 

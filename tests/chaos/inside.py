@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from tests.chaos.findings import Finding, found
+from tests.chaos.findings import Finding, found, inapplicable
 from tests.chaos.records import Alert, Delivery, Evidence, grouped
 
 SIGNAL_ENDS = {f"signal.{word}" for word in ("invalid", "expired", "rejected", "approved")}
@@ -190,3 +190,10 @@ def exits(evidence: Evidence) -> Finding:
             faults.append(f"sell {signal.id} was rejected: {signal.reason}")
     words = f"{len(sells):,} sells, {len(undelivered):,} told to have ended undelivered"
     return found("I13", "exits survive", words, faults)
+
+
+def replay_equality(evidence: Evidence) -> Finding:
+    """I21: what the events alone tell is what the tables say."""
+    if evidence.retold is None:
+        return inapplicable("I21", "replay equality", "the trail was not told again")
+    return found("I21", "replay equality", f"{len(evidence.events):,} events", evidence.retold)

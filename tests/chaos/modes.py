@@ -13,6 +13,8 @@ from tests.chaos.overload import overload
 from tests.chaos.points import in_turn, strike_points
 from tests.chaos.report import machine
 from tests.chaos.result import Result, write
+from tests.chaos.sell_all import Case as Exits
+from tests.chaos.sell_all import sell_all
 from tests.chaos.utilisation import Case, utilisation
 
 
@@ -33,6 +35,10 @@ def add(commands: Any) -> None:
     used.add_argument("--replicas", type=int, nargs="+", default=[2, 3])
     used.add_argument("--window", default="60/20s")
     used.add_argument("--buys", type=int, default=320)
+    exits = _command(commands, "sell_all", "everything is sold while buys pour in")
+    exits.add_argument("--replicas", type=int, default=3)
+    exits.add_argument("--positions", type=int, default=40)
+    exits.add_argument("--window", default="20/10s")
     looks = _command(commands, "lookout", "how often Finviz is asked, whoever is killed")
     looks.add_argument("--replicas", type=int, default=3)
     looks.add_argument("--seconds", type=float, default=600)
@@ -144,7 +150,29 @@ async def _lookout(
     ]
 
 
+async def _sell_all(
+    options: argparse.Namespace, folder: Path, say: Callable[[str], None]
+) -> Sequence[Result]:
+    """At a destination that is well, for the time it takes; then with half of it failing."""
+    return [
+        await sell_all(
+            folder / ("failing" if fails else "well"),
+            say,
+            Exits(
+                positions=options.positions,
+                replicas=options.replicas,
+                window=options.window,
+                fails=fails,
+                killed=fails,
+                seed=options.seed,
+            ),
+        )
+        for fails in (False, True)
+    ]
+
+
 RUNS = {
+    "sell_all": _sell_all,
     "lookout": _lookout,
     "failpoints": _failpoints,
     "outage": _outage,

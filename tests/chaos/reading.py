@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping, text
 
+from database import rebuilding
 from database.pool import Database, ReadConnection
 from domain.rate import parse_windows
 from tests.chaos.records import Attempt, Break, Delivery, Event, Position, Signal
@@ -63,6 +64,7 @@ class Rows:
     windows: Mapping[str, Sequence[tuple[int, float]]]
     at_most_once: frozenset[str]
     breaks: Sequence[Break]
+    retold: Sequence[str]
 
 
 async def read(url: str) -> Rows:
@@ -89,6 +91,7 @@ async def _read(connection: ReadConnection) -> Rows:
             row["name"] for row in destinations if row["guarantee"] == "at_most_once"
         ),
         breaks=_breaks([_floats(row) for row in await _rows(connection, BREAKERS)]),
+        retold=(await rebuilding.compare(connection)).differences,
     )
 
 

@@ -199,7 +199,10 @@ class Terms:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Everything a checker needs, and the ways it is looked up."""
+    """Everything a checker needs, and the ways it is looked up.
+
+    ``retold`` is where the tables are not what the events tell.
+    """
 
     terms: Terms
     alerts: Sequence[Alert] = ()
@@ -215,6 +218,7 @@ class Evidence:
     samples: Sequence[Sample] = ()
     looks: Sequence[float] = ()
     leaks: Sequence[str] | None = None
+    retold: Sequence[str] | None = None
 
     @cached_property
     def signal(self) -> dict[str, Signal]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import main
 from config import Settings
 from engines.failpoints import Point
+from launcher.logs import conceal
 from launcher.serve import run
 from launcher.server import Application
 from tests.chaos.failures import Armed, Failures, parse, perform
@@ -31,7 +32,7 @@ def build(settings: Settings, database_url: str) -> Application:
         failures(point)
         armed(point)
 
-    return main.build(settings, database_url, reach=reach)
+    return main.build(settings, database_url, reach=reach, conceal=conceal)
 
 
 def end_with_parent() -> None:

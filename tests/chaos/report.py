@@ -70,6 +70,8 @@ class Report:
 
     def verify(self, stage: Stage, findings: Sequence[Finding]) -> None:
         self.runs[-1].update(verified=totals(stage), findings=[_plain(each) for each in findings])
+        if stage.watch_for:
+            self.runs[-1]["canaries"] = stage.watch_for.told()
         self.write()
 
     def finish(self) -> None:

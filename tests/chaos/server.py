@@ -15,6 +15,7 @@ from launcher.postgres_programs import Programs, as_allowed, environment, find
 
 MOST_CONNECTIONS = "300"
 """Three replicas, and what a black hole leaves behind of theirs."""
+LONGEST_START = 180
 SMALL = {"max_wal_size": "64MB", "min_wal_size": "32MB"}
 
 
@@ -51,12 +52,16 @@ class Server:
         self.programs = as_allowed(find(), root)
 
     async def start(self) -> None:
-        """Start it and wait until it answers; a disk that is still full is waited out."""
-        while True:
-            self._spawn()
-            if await self._answers():
-                return
-            await asyncio.sleep(0.2)
+        """Start it and wait until it answers; a disk that is still full is waited out.
+
+        Raises TimeoutError where it never does: its log says why.
+        """
+        async with asyncio.timeout(LONGEST_START):
+            while True:
+                self._spawn()
+                if await self._answers():
+                    return
+                await asyncio.sleep(0.2)
 
     def _spawn(self) -> None:
         settings = SETTINGS | SMALL | {"max_connections": MOST_CONNECTIONS}

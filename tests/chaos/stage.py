@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from demo.finviz import MadeUpFinviz, made_up_market
-from tests.chaos import reading
+from tests.chaos import canaries, reading
 from tests.chaos.axis import aligned, now, until
+from tests.chaos.canaries import Watch
 from tests.chaos.destination import Destination
 from tests.chaos.load import SENDS, Door, Load
 from tests.chaos.operating import create_once
@@ -27,6 +28,7 @@ from tests.end_to_end.stage import (
     WEBHOOK_TOKEN,
     served,
 )
+from tests.security.leaks import Canaries
 
 ENCRYPTION_KEY = "Y2hhb3MtY2hhb3MtY2hhb3MtY2hhb3MtY2hhb3MtMTI="
 SIGNING_SECRET = "whsec_Y2hhb3Mtc2lnbmluZy1jaGFvcy1zaWduaW5nLTEyMzQ="
@@ -48,7 +50,8 @@ class Scene:
     """What is put on the stage.
 
     ``refresh`` is of the list; ``sends`` of an alert at most; with ``once`` there is a second
-    destination, which is sent nothing twice; ``direct`` leaves the proxies out.
+    destination, which is sent nothing twice; ``direct`` leaves the proxies out. With ``canaries``
+    every kind of secret is there, and looked for afterwards in everything that there is to read.
     """
 
     replicas: int = 2
@@ -61,6 +64,7 @@ class Scene:
     once: bool = False
     direct: bool = False
     own_disk_mb: int = 0
+    canaries: bool = False
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -77,6 +81,7 @@ class Stage:
     load: Load
     chance: random.Random
     once: Destination | None = None
+    watch_for: Watch | None = None
     blows: list[Blow] = field(default_factory=list[Blow])
     samples: list[Sample] = field(default_factory=list[Sample])
     lag: float = 0.0
@@ -135,10 +140,16 @@ class Stage:
             breaks=rows.breaks,
             samples=[*self.samples],
             looks=[aligned(arrival.at) for arrival in self.finviz.arrivals],
-            leaks=await asyncio.to_thread(self._leaks),
+            leaks=await self._leaks(),
+            retold=rows.retold,
         )
 
-    def _leaks(self) -> list[str]:
+    async def _leaks(self) -> list[str]:
+        if self.watch_for:
+            return await self.watch_for.search(self.folder)
+        return await asyncio.to_thread(self._written)
+
+    def _written(self) -> list[str]:
         written = [path for each in self.replicas for path in each.folder.rglob("*.log*")]
         return [
             f"secret number {number} is in {path.relative_to(self.folder)}"
@@ -152,7 +163,11 @@ class Stage:
 async def staged(scene: Scene, folder: Path) -> AsyncGenerator[Stage]:
     """Put everything up, replicas ready and with a list; take everything down."""
     chance = random.Random(scene.seed)
-    finviz = MadeUpFinviz(made_up_market(scene.seed, scene.tickers + 10), step=1000)
+    finviz = MadeUpFinviz(
+        made_up_market(scene.seed, scene.tickers + 10),
+        step=1000,
+        token=canaries.FINVIZ_TOKEN if scene.canaries else "",
+    )
     tickers = [listing.ticker for listing in finviz.market[: scene.tickers]]
     async with AsyncExitStack() as stack:
         server = Server(folder / "database")
@@ -194,6 +209,8 @@ async def staged(scene: Scene, folder: Path) -> AsyncGenerator[Stage]:
         await _all_ready(stage)
         if scene.once:
             stage.once = await _destination_once(stack, stage)
+        if scene.canaries:
+            stage.watch_for = await _watch(stack, stage)
         watch = asyncio.create_task(stage.watch())
         stack.push_async_callback(_cancelled, watch)
         yield stage
@@ -214,8 +231,22 @@ def _settings(scene: Scene, destination: Destination, finviz_url: str) -> dict[s
         "FINVIZ_SLOW_WHEN_CLOSED": "false",
         "LIST_MAX_AGE_SEC": "180",
         "TOP_N": str(scene.tickers),
+        **(canaries.SETTINGS if scene.canaries else {}),
         **scene.settings,
     }
+
+
+async def _watch(stack: AsyncExitStack, stage: Stage) -> Watch:
+    known = {f"secret number {n}": secret for n, secret in enumerate(CANARIES)}
+    watch = Watch(
+        doors=stage.load.doors,
+        url=stage.server.url,
+        canaries=Canaries(known | dict(canaries.SECRETS)),
+    )
+    await watch.furnish()
+    listening = asyncio.create_task(watch.listen())
+    stack.push_async_callback(_cancelled, listening)
+    return watch
 
 
 async def _destination_once(stack: AsyncExitStack, stage: Stage) -> Destination:

@@ -108,6 +108,7 @@ def good() -> Evidence:
         samples=[Sample(at=1, replica="replica-1", resident=100_000_000, descriptors=30)],
         looks=[0.0, 60.0],
         leaks=[],
+        retold=[],
         **columns,
     )
 
@@ -167,7 +168,7 @@ def told(number: int, *words: str) -> Callable[[Evidence], Evidence]:
 def test_a_good_story_breaks_nothing() -> None:
     findings = check(good())
     assert violations(findings) == []
-    assert [finding.id for finding in findings] == [f"I{n}" for n in range(1, 21)]
+    assert [finding.id for finding in findings] == [f"I{n}" for n in range(1, 22)]
     assert findings[0].line == "I1 durable ack … ok (3 acknowledged, 0 lost, 0 violations)"
 
 
@@ -272,6 +273,7 @@ CASES: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     "a late end": ("I18", lambda e: struck(e, "terminate", code=0, took=15.5)),
     "an end unasked": ("I18", lambda e: struck(e, "died", code=1)),
     "a secret in a log": ("I20", lambda e: replace(e, leaks=["secret number 1 is in a log"])),
+    "the trail tells otherwise": ("I21", lambda e: replace(e, retold=["one thing"])),
 }
 
 

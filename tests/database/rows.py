@@ -147,6 +147,13 @@ class Rows:
             rows = result.all()
             return [row[0] for row in rows] if len(result.keys()) == 1 else rows
 
+    async def age_events(self, days: int) -> None:
+        """Have all events told so long ago, as only who owns the server can."""
+        async with self.database.write() as connection:
+            await connection.execute(text("SET LOCAL session_replication_role = replica"))
+            aged = "UPDATE events SET at = now() - make_interval(days => :days)"
+            await connection.execute(text(aged), {"days": days})
+
     async def append(self, *entries: Entry) -> list[Receipt | None]:
         async with self.database.autocommit() as connection:
             return await journal.append(connection, entries)

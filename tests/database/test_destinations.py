@@ -4,9 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from database import access, breakers, destinations
+from database import breakers, destinations, gate
 from database.destinations import NameTakenError
-from domain.access import digest
 from domain.breaker import Breaker, BreakerState
 from domain.delivery import Guarantee
 from domain.destination import Destination, DestinationState, Mode, SigningKeys, Turn
@@ -207,52 +206,11 @@ async def test_only_an_enabled_destination_is_sent_to_and_a_paused_one_keeps(row
             found = await destinations.enabled(connection, rows.vault)
             assert len(found) == (state == "enabled")
             assert len(await destinations.enabled_versions(connection)) == (state == "enabled")
-            assert await destinations.any_enabled(connection) == anywhere
+            assert (await gate.read(connection)).has_destination == anywhere
 
 
 async def test_without_any_there_is_nowhere_to_send(rows: Rows) -> None:
     async with rows.database.read() as connection:
-        assert not await destinations.any_enabled(connection)
+        assert not (await gate.read(connection)).has_destination
         assert await destinations.enabled(connection, rows.vault) == []
         assert await destinations.listed(connection, rows.vault) == []
-
-
-async def test_a_session_is_remembered_until_it_ends(rows: Rows) -> None:
-    one, other = digest("one"), digest("other")
-    async with rows.database.write() as connection:
-        await access.begin(connection, one, actor="admin token", origin="192.0.2.7")
-        found = await access.find(connection, one)
-        assert found
-        assert found.created_at <= found.seen_at <= found.now
-        assert await access.find(connection, other) is None
-        await access.end(connection, one)
-        assert await access.find(connection, one) is None
-    assert await rows.sql("SELECT actor || ' ' || (detail->>'from') FROM events") == [
-        "admin token 192.0.2.7"
-    ]
-
-
-async def test_use_is_written_down_every_half_minute_and_old_sessions_are_swept(
-    rows: Rows,
-) -> None:
-    async def seen(id: bytes) -> timedelta:
-        async with rows.database.write() as connection:
-            await access.seen(connection, id)
-            found = await access.find(connection, id)
-        assert found
-        return found.now - found.seen_at
-
-    async with rows.database.write() as connection:
-        for id in (b"recent", b"idle", b"ancient"):
-            await access.begin(connection, id, actor="a", origin="b")
-    await rows.sql("UPDATE sessions SET seen_at = seen_at - interval '29 s' WHERE id_hash='recent'")
-    await rows.sql("UPDATE sessions SET seen_at = seen_at - interval '31 s' WHERE id_hash = 'idle'")
-    await rows.sql(
-        "UPDATE sessions SET created_at = created_at - interval '8 days' WHERE id_hash = 'ancient'"
-    )
-    assert await seen(b"recent") > timedelta(seconds=28)
-    assert await seen(b"idle") < timedelta(seconds=5)
-    async with rows.database.write() as connection:
-        await access.begin(connection, b"new", actor="a", origin="b")
-        assert await access.find(connection, b"ancient") is None
-        assert await access.find(connection, b"idle")

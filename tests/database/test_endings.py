@@ -70,7 +70,8 @@ async def test_what_is_held_outlives_its_signal_and_ends_dead_when_nobody_resolv
     (kept,) = await rows.sql("SELECT * FROM deliveries")
     assert (kept.state, kept.reason) == ("dead", "unresolved")
     assert kept.finished_at
-    assert (await told(rows))[-1] == ("delivery.dead", {"reason": "unresolved", "attempts": 1})
+    detail = {"was": "held", "reason": "unresolved", "attempts": 1}
+    assert (await told(rows))[-1] == ("delivery.dead", detail)
     # It may have arrived: the position can be sold.
     assert await rows.states("positions") == ["open"]
     assert await rows.expire() == 0

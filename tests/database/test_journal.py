@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -76,7 +75,7 @@ async def test_a_send_time_in_the_future_is_the_senders_clocks_fault(rows: Rows)
 
 async def test_an_unreadable_alert_is_kept_as_invalid(rows: Rows) -> None:
     readable = an_entry(invalid="no_side", lifetime=timedelta(0))
-    entry = replace(readable, ticker=None, symbol=None, side=None)
+    entry = readable._replace(ticker=None, symbol=None, side=None)
     (receipt,) = await rows.append(entry)
     assert receipt
     assert receipt.status is SignalStatus.INVALID

@@ -98,6 +98,21 @@ async def test_a_waiting_retry_blocks_its_lane_and_no_other(rows: Rows, main: De
     assert not again.possible_resend
 
 
+async def test_who_becomes_due_between_the_two_questions_is_asked_for_again(
+    rows: Rows, main: Destination
+) -> None:
+    """Else nobody would look for it until somebody else woke the forwarder."""
+    await queued(rows, "buy A")
+    (head,) = await rows.lease(main)
+    await rows.settle(settlement(head, UNSENT, Retry(utc_now() + timedelta(seconds=20))))
+    async with rows.database.write() as connection:
+        assert await lanes.lease(connection, rows.vault, main.id, ALL, LEASE) == []
+        await rows.sql("UPDATE deliveries SET due_at = clock_timestamp() - interval '1 ms'")
+        due = await lanes.next_due(connection, main.id)
+    assert due is not None
+    assert due < timedelta(0)
+
+
 async def test_a_lane_is_of_one_destination(rows: Rows, main: Destination) -> None:
     other = await rows.destination("other")
     await queued(rows, "buy A", "sell A")

@@ -9,11 +9,11 @@ from database import lanes, past, universes, verdicts
 from database.past import Period, TooMuchError
 from database.screens import Kept
 from database.universes import NoScreenError
+from domain.asked import Asked, Usual
 from domain.delivery import DeliveryState, Ended
 from domain.gate import GatePolicy, judge_in_order
 from domain.past import Past
 from domain.position import PositionState
-from domain.replay import Asked, Usual
 from domain.signal import Side, SignalStatus
 from domain.whatif import Comparison, compare
 from tests.database.rows import ALL, BUY, LEASE, OK, SELL, UNSENT, Rows, a_screen, settlement

@@ -6,9 +6,20 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import TextClause, text
 
-from database import breakers, endings, lanes, settlements, statistics, verdicts
+from database import (
+    breakers,
+    endings,
+    figures,
+    gate,
+    lanes,
+    pulse,
+    settlements,
+    statistics,
+    verdicts,
+)
 from database import following as steps_of
 from database.pool import Database
+from engines.clock import utc_now
 from tests.database.rows import Rows, ending_arrays
 
 SIGNALS = """
@@ -44,7 +55,7 @@ TABLES = ("signals", "deliveries", "attempts", "positions")
 NO_ARRAYS: Mapping[str, object] = {
     name: []
     for name in (
-        *("ids", "statuses", "reasons", "versions", "ranks", "cutoffs", "ages", "held"),
+        *("ids", "statuses", "reasons", "versions", "ranks", "cutoffs", "ages", "held", "rules"),
         *("position_ids", "position_tickers", "position_states", "position_entries"),
         "position_exits",
     )
@@ -89,11 +100,18 @@ def cases(main: object) -> list[tuple[TextClause, Mapping[str, object], list[str
         "longest": timedelta(seconds=60),
         "since": None,
     }
+    bought = {"tickers": ["T1"], "within": timedelta(minutes=5), "now": utc_now()}
     after = ["deliveries_of_position", "positions_pkey", "positions_unfinished"]
     settled = ending_arrays([one["id"]], ["dead"], ["not_sent"], epoch=1)
     return [
-        (verdicts.CLAIM, {"limit": 128}, ["signals_undecided", "signals_undecided_of_ticker"]),
-        (verdicts.RECORD, NO_ARRAYS, ["signals_pkey", "deliveries_of_position"]),
+        (verdicts.CLAIM, {"limit": 128, "reach": 2048}, ["signals_undecided"]),
+        (gate.POSITIONS, {"tickers": ["T1"]}, ["positions_unfinished", "signals_pkey"]),
+        (gate.BOUGHT, bought, ["signals_bought"]),
+        (
+            verdicts.RECORD,
+            {**NO_ARRAYS, "gate_version": 1},
+            ["signals_pkey", "deliveries_of_position"],
+        ),
         (lanes.LEASE, lease, ["deliveries_", "deliveries_lanes"]),
         (lanes.USED, windows, ["attempts_in_window"]),
         (
@@ -114,7 +132,11 @@ def cases(main: object) -> list[tuple[TextClause, Mapping[str, object], list[str
         (steps_of.MERGE, {"ids": [one["id"]]}, ["deliveries_of_position"]),
         (steps_of.LOCK_POSITIONS, {"tickers": ["T1"]}, ["positions_unfinished"]),
         (statistics.BACKLOG, {}, ["signals_undecided"]),
+        (pulse.PULSE, {}, ["signals_undecided", "signals_waiting", "deliveries_"]),
         (statistics.RECENT, {}, ["signals_by_time"]),
+        (figures.ONE, {}, ["signals_waiting", "positions_unfinished", "signals_seq"]),
+        (figures.UNDECIDED, {}, ["signals_undecided"]),
+        (figures.UNFINISHED, {}, ["deliveries_"]),
     ]
 
 

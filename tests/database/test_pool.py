@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from database.pool import Database, is_unavailable
+from database.pool import Database, acting_from, is_unavailable
 from tests.database.rows import Rows, an_entry
 
 PATIENCE = timedelta(seconds=0.3)
@@ -263,3 +263,17 @@ async def test_our_own_mistakes_are_not_unavailability(rows: Rows) -> None:
     with pytest.raises(IntegrityError) as failure:
         await rows.sql("INSERT INTO dedupe_keys VALUES (NULL, NULL, NULL)")
     assert not is_unavailable(failure.value)
+
+
+async def test_events_carry_the_address_of_who_acts_and_of_nobody_else(database: Database) -> None:
+    tell = text("INSERT INTO events (event, actor) VALUES ('a.test', 'x') RETURNING origin")
+
+    async def told(address: str | None) -> str | None:
+        acting_from.set(address)
+        async with database.write() as connection:
+            return (await connection.execute(tell)).scalar_one()
+
+    given = [None, "192.0.2.1", "2001:db8::1", None]
+    assert await asyncio.gather(*map(told, given)) == given
+    assert [await told(address) for address in given] == given
+    acting_from.set(None)

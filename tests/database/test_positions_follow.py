@@ -69,6 +69,7 @@ def progress(kinds: Kinds) -> Progress:
         possibly_sent=any(sent for _, sent in kinds),
         ended=bool(kinds) and not WAITS & set(states),
         done="delivered" in states and set(states) <= {"delivered", "superseded"},
+        may_have=any(sent and state not in WAITS for state, sent in kinds),
     )
 
 

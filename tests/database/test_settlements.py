@@ -285,9 +285,10 @@ async def test_a_position_is_not_lost_when_its_exit_and_the_next_buy_end_at_once
     assert await rows.states("positions") == ["open", "void"]
 
 
-async def test_a_position_is_not_lost_because_a_newer_one_closes_in_the_same_batch(
+async def test_a_later_exit_sells_what_an_older_position_has_there_too(
     rows: Rows, main: Destination
 ) -> None:
+    """Its own exit failed, and all there is of the ticker was sold since, in the same batch."""
     await bought_after(rows, main)
     await rows.sql("UPDATE deliveries SET possibly_sent = true WHERE side = 'buy'")
     await rows.alert("AAPL", SELL)
@@ -299,7 +300,7 @@ async def test_a_position_is_not_lost_because_a_newer_one_closes_in_the_same_bat
     _, first_exit, buy, exit_ = await rows.sql("SELECT id FROM deliveries ORDER BY seq")
     ends = {first_exit: "dead", buy: "delivered", exit_: "delivered"}
     assert await settle_as(rows, "AAPL", ends) == set(ends)
-    assert await rows.states("positions") == ["open", "closed"]
+    assert await rows.states("positions") == ["closed", "closed"]
 
 
 async def test_of_two_positions_whose_exits_fail_at_once_one_is_open(

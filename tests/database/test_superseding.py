@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from sqlalchemy import text
 
 from database import endings
 from domain.delivery import DeliveryState, Ended
@@ -151,7 +152,7 @@ async def test_a_buy_that_is_just_being_leased_is_left_to_the_forwarder(
     await rows.sql("UPDATE signals SET partial = false")
     async with rows.database.write() as leasing:
         locked = Rows(rows.database, rows.vault)
-        await leasing.exec_driver_sql("SELECT FROM deliveries WHERE side = 'buy' FOR UPDATE")
+        await leasing.execute(text("SELECT FROM deliveries WHERE side = 'buy' FOR UPDATE"))
         async with asyncio.timeout(2), locked.database.write() as connection:
             assert not await endings.supersede(connection, ["AAPL"])
     async with rows.database.write() as connection:

@@ -18,6 +18,7 @@ from domain.rate import Window
 from domain.screen import ScreenKind
 from domain.universe import FetchOutcome
 from tests.database.rows import OK, SELL, Rows, new_id, settlement
+from tests.database.sealing import unbound
 
 ADDRESS = "https://destination.example/s3cret"
 MAIN, OTHER, SCREEN = uuid4(), uuid4(), uuid4()
@@ -120,7 +121,7 @@ async def before(database: Database, vault: Vault) -> AsyncGenerator[Before]:
 
 async def furnished(before: Before) -> dict[str, int]:
     """Rows in every table; how many there are in each."""
-    url, key = before.vault.seal(ADDRESS.encode()), before.vault.seal(b"k" * 32)
+    url, key = unbound(ADDRESS.encode()), unbound(b"k" * 32)
     await before.sql(DESTINATIONS, main=MAIN, other=OTHER, url=url, key=key)
     await before.position("HELD", "open", buy="delivered")
     await before.position("LEAVING", "closing", buy="delivered", sell="queued")

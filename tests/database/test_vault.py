@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from database.vault import SealError, Vault
+from database.vault import UNBOUND, SealError, Vault
 from tests.conftest import KEY
+from tests.database.sealing import unbound
 
 VAULT = Vault.from_key(KEY)
+OTHER = base64.b64encode(bytes(range(32))).decode()
 
 
 @given(st.binary(max_size=2_000))
@@ -47,6 +49,43 @@ def test_what_was_never_sealed_does_not_open(noise: bytes) -> None:
 def test_what_is_no_key_is_refused(key: str) -> None:
     with pytest.raises(ValueError):
         Vault.from_key(key)
+
+
+def test_it_opens_only_in_its_place() -> None:
+    """Who can write to the database cannot give one destination the address of another (H15)."""
+    sealed = VAULT.seal(b"https://mine.example/", "destination 1 address")
+    assert VAULT.open(sealed, "destination 1 address") == b"https://mine.example/"
+    for place in ("destination 2 address", "destination 1 headers", "body"):
+        with pytest.raises(SealError):
+            VAULT.open(sealed, place)
+
+
+def test_what_was_sealed_before_there_were_places_still_opens() -> None:
+    sealed = unbound(b"secret")
+    assert VAULT.open(sealed, "anywhere") == b"secret"
+    assert not VAULT.is_current(sealed, "anywhere")
+    bound = UNBOUND + VAULT.seal(b"secret", "here")[1:]
+    with pytest.raises(SealError):  # its version cannot be taken back
+        VAULT.open(bound, "here")
+
+
+def test_two_keys_open_and_the_first_seals() -> None:
+    both, new = Vault.from_key(OTHER, KEY), Vault.from_key(OTHER)
+    assert both.open(VAULT.seal(b"secret")) == b"secret"
+    assert both.key_of(VAULT.seal(b"secret")) == 1
+    assert new.open(both.seal(b"secret")) == b"secret"
+    assert both.is_current(both.seal(b"secret"))
+    assert both.fingerprints == (*new.fingerprints, *VAULT.fingerprints)
+    assert KEY not in repr(both)
+
+
+def test_secrets_that_pass_are_told_and_bodies_are_not() -> None:
+    told: list[bytes] = []
+    vault = VAULT.telling(told.append)
+    vault.open(vault.seal(b"a body"))
+    assert told == []
+    vault.open(vault.seal(b"an address", "here"), "here")
+    assert set(told) == {b"an address"}
 
 
 def test_both_alphabets_of_base64_are_read() -> None:

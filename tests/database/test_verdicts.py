@@ -2,6 +2,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from database import verdicts
 from database.pool import Database
@@ -56,6 +57,31 @@ async def test_a_sell_is_not_claimable_while_its_buy_is_claimed_or_undecided(row
         later = await verdicts.claim(second, limit=128)
         assert later
         assert [(s.ticker, s.side) for s in later.signals] == [("AAPL", SELL), ("MSFT", BUY)]
+
+
+async def test_tickers_that_others_hold_are_passed_by(rows: Rows) -> None:
+    """Also with all that came behind them; their own turn comes when their holder is through."""
+    await rows.append(*(an_entry(f"T{n % 3}") for n in range(12)), an_entry("LAST"))
+    async with rows.database.write() as first, rows.database.write() as second:
+        mine = await verdicts.claim(first, limit=3)
+        assert mine
+        assert [s.ticker for s in mine.signals] == ["T0", "T1", "T2"]
+        theirs = await verdicts.claim(second, limit=3)
+        assert theirs
+        assert [s.ticker for s in theirs.signals] == ["LAST"]
+
+
+async def test_the_earliest_of_a_flood_are_claimed_with_what_stands_behind_them(rows: Rows) -> None:
+    """However many there are, no more than some of the earliest are looked at."""
+    await rows.destination()
+    await rows.append(*(an_entry(f"T{n % 40}") for n in range(200)))
+    judged: list[tuple[str, int]] = []
+    while claimed := await rows.decide(limit=7):
+        judged += [(signal.ticker, signal.seq) for signal, _ in claimed.verdicts]
+    assert len(judged) == 200
+    for ticker in {name for name, _ in judged}:
+        numbers = [seq for name, seq in judged if name == ticker]
+        assert numbers == sorted(numbers)
 
 
 async def test_a_verdict_rolled_back_leaves_everything_undecided(rows: Rows) -> None:
@@ -228,3 +254,19 @@ async def test_an_exit_of_ours_waits_even_at_a_destination_out_of_use(rows: Rows
     await rows.alert("AAPL", SELL)
     await rows.decide()
     assert await rows.states("deliveries") == ["delivered", "queued"]
+
+
+async def test_claiming_does_not_look_again_for_each(rows: Rows) -> None:
+    """The planner believes what it counted last: that nothing is undecided."""
+    await rows.append(*(an_entry(f"OLD{n}") for n in range(3_000)))
+    await rows.sql(
+        "UPDATE signals SET status = 'rejected', reason = 'not_in_list', judged_at = now()"
+    )
+    async with rows.database.autocommit() as connection:
+        await connection.execute(text("VACUUM ANALYZE signals"))
+    await rows.append(*(an_entry(f"NEW{n}") for n in range(800)))
+    plan = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {verdicts.CLAIM.text}"
+    async with rows.database.write() as connection:
+        told = await connection.execute(text(plan), {"limit": 128, "reach": 2_048})
+    top = told.scalar_one()[0]["Plan"]
+    assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 1_000, "some 330 for 800 signals"

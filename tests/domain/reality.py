@@ -3,16 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from hypothesis import strategies as st
 
+from domain.asked import Usual
+from domain.book import Standing
 from domain.gate import GatePolicy, Judged, Reason, Verdict, judge_in_order
-from domain.past import Listed, Lists, Move, Past, Recorded, Terms
+from domain.market import DaysOff, until_open
+from domain.past import Listed, Lists, Move, Orders, Past, Recorded, Terms
 from domain.position import Position, PositionState
-from domain.replay import Usual
-from domain.signal import Side, Signal, SignalId, SignalStatus
+from domain.rules import Rulebook, Rules
+from domain.signal import OPERATOR, Side, Signal, SignalId, SignalStatus
 from domain.ticker import Ticker
 from domain.universe import Trust, Universe, succession, trust
 
@@ -29,14 +33,31 @@ signals = st.tuples(
     st.sampled_from([None, None, None, None, None, None, True, False]),
     st.booleans(),
     st.sampled_from([30.0, 30.0, 30.0, 600.0, 600.0, 0.0, 2.0]),
+    st.sampled_from(["tv", "tv", "bot", OPERATOR]),
+    st.sampled_from([None, Decimal(3), Decimal(7)]),
 )
+cooldowns = st.sampled_from([1, 30, 120, 3_600]).map(lambda seconds: timedelta(seconds=seconds))
+rule_sets = st.one_of(  # one at a time, so that each has its say
+    st.builds(Rules, refused=st.frozensets(st.sampled_from(NAMES), max_size=1)),
+    st.builds(Rules, allowed=st.frozensets(st.sampled_from(NAMES), max_size=3)),
+    st.builds(Rules, cooldown=cooldowns),
+    st.builds(Rules, cooldown=cooldowns, max_positions=st.integers(0, 3)),
+    st.builds(Rules, max_positions=st.integers(0, 3)),
+    st.builds(Rules, market_hours=st.just(True), min_price=st.just(Decimal(5))),
+)
+rulebooks = st.builds(
+    Rulebook,
+    every=rule_sets,
+    of_source=st.dictionaries(st.sampled_from(["tv", "bot"]), rule_sets, max_size=2),
+)
+pauses = st.sampled_from([None, *[timedelta(0)] * 3, timedelta(seconds=2), timedelta(minutes=3)])
 screens = st.tuples(
     st.integers(1, 4),
     st.integers(0, 3),
     st.sampled_from([0, 0, 5, 30, 120]),
     st.sampled_from([KEY, (KEY[0], "another"), (UUID(int=8), "another")]),
 )
-lists = st.lists(st.sampled_from(NAMES), unique=True, max_size=6)
+lists = st.lists(st.sampled_from(NAMES), unique=True, max_size=6) | st.permutations(NAMES)
 lags = st.integers(0, 900)
 endings = st.sampled_from([PositionState.OPEN, PositionState.CLOSED, PositionState.VOID])
 
@@ -52,11 +73,48 @@ def steps(draw: st.DrawFn, *, one_screen: bool = False) -> list[Any]:
         st.tuples(st.just("judge"), st.tuples(st.lists(signals, min_size=1, max_size=4), lags)),
         st.tuples(st.just("judge"), st.tuples(st.lists(signals, min_size=1, max_size=4), lags)),
         st.tuples(st.just("settle"), st.tuples(st.integers(0, 9), endings)),
+        st.tuples(st.just("rules"), rulebooks),
+        st.tuples(st.just("pause"), pauses),
         *(() if one_screen else (st.tuples(st.just("screen"), screens),)),
     )
-    gaps = st.integers(1_000, 3_000_000) | st.integers(1_000, 250_000_000)
+    hours = st.integers(2, 4).map(lambda hours: hours * 3_600_000_000)
+    seconds = st.integers(1_000, 3_000_000)
+    gaps = st.one_of(*[seconds] * 6, *[st.integers(1_000, 250_000_000)] * 2, hours)
     first = [(1_000, ("screen", draw(screens))), (1_000, ("look", draw(lists)))]
     return [*first, *draw(st.lists(st.tuples(gaps, kinds), max_size=30))]
+
+
+plain = st.tuples(
+    st.sampled_from(NAMES),
+    st.sampled_from([Side.BUY, Side.BUY, Side.BUY, Side.SELL]),
+    st.none(),
+    st.just(False),
+    st.just(600.0),
+    st.sampled_from(["tv", "bot"]),
+    st.sampled_from([None, Decimal(3), Decimal(7)]),
+)
+
+
+@st.composite
+def busy_steps(draw: st.DrawFn) -> list[Any]:
+    """The list is fresh and most are in it, so that rules and pauses decide."""
+    judged = st.tuples(st.just("judge"), st.tuples(st.lists(plain, min_size=1, max_size=4), lags))
+    kinds = st.one_of(
+        *[judged] * 4,
+        st.tuples(st.just("touch"), st.none()),
+        st.tuples(st.just("look"), st.permutations(NAMES)),
+        st.tuples(st.just("settle"), st.tuples(st.integers(0, 9), endings)),
+        st.tuples(st.just("rules"), rulebooks),
+        st.tuples(st.just("pause"), pauses),
+    )
+    gaps = st.integers(1_000, 3_000_000) | st.sampled_from([1_000_000, 29_000_017, 60_000_000])
+    wait = draw(st.sampled_from([0, 30]))
+    first = [
+        (1_000 + draw(st.sampled_from([0, 4 * 3_600_000_000])), ("screen", (4, 1, wait, KEY))),
+        (1_000, ("look", draw(st.permutations(NAMES)))),
+        (1_000, ("rules", draw(rulebooks))),
+    ]
+    return [*first, *draw(st.lists(st.tuples(gaps, kinds), min_size=3, max_size=25))]
 
 
 @dataclass
@@ -74,6 +132,8 @@ class Reality:
     lists: dict[int, Listed] = field(default_factory=dict[int, Listed])
     looks: list[tuple[datetime, int]] = field(default_factory=list[tuple[datetime, int]])
     moves: list[Move] = field(default_factory=list[Move])
+    orders: list[Orders] = field(default_factory=list[Orders])
+    bought: dict[tuple[Ticker, str], datetime] = field(default_factory=dict[Any, Any])
 
     def lived(self, drawn: Sequence[Any]) -> Past:
         does: dict[str, Callable[..., None]] = {
@@ -82,6 +142,8 @@ class Reality:
             "judge": self.judge,
             "settle": self.settle,
             "screen": self.screen,
+            "rules": self.rule,
+            "pause": self.pause,
         }
         for gap, (kind, given) in drawn:
             self.wait_until(self.now + gap * MICROSECOND)
@@ -93,6 +155,7 @@ class Reality:
             lists=Lists(self.lists.values()),
             looks=self.looks,
             moves=self.moves,
+            orders=self.orders,
         )
 
     def wait_until(self, to: datetime) -> None:
@@ -113,6 +176,33 @@ class Reality:
                 wait=timedelta(seconds=wait),
                 refresh=timedelta(seconds=60),
             )
+        )
+
+    def rule(self, rulebook: Rulebook) -> None:
+        last = self.orders[-1] if self.orders else Orders(since=self.now, rulebook=rulebook)
+        self.orders.append(replace(last, since=self.now, rulebook=rulebook))
+
+    def pause(self, lasting: timedelta | None) -> None:
+        """For so long; zero resumes, None is until somebody does."""
+        rulebook = self.orders[-1].rulebook if self.orders else Rulebook()
+        until = self.now + lasting if lasting else None
+        paused = lasting is None or bool(lasting)
+        self.orders.append(
+            Orders(since=self.now, rulebook=rulebook, paused=paused, paused_until=until)
+        )
+
+    def policy(self) -> GatePolicy:
+        terms = self.terms[-1]
+        orders = self.orders[-1] if self.orders else Orders(since=START, rulebook=Rulebook())
+        until = orders.paused_until
+        return GatePolicy(
+            top_n=terms.top_n,
+            margin=terms.margin,
+            wait=terms.wait,
+            list_max_age=timedelta(seconds=180),
+            buying_paused=orders.paused and (until is None or until > self.now),
+            market_open=until_open(self.now, DaysOff()) is None,
+            rulebook=orders.rulebook,
         )
 
     def in_force(self) -> Universe | None:
@@ -188,8 +278,8 @@ class Reality:
         theirs = {signal.ticker for signal in alive}
         self.decide([*(s for s in self.waiting if s.ticker in theirs), *alive], lag)
 
-    def signal(self, given: tuple[Ticker, Side, bool | None, bool, float]) -> Signal:
-        ticker, side, closes, partial, left = given
+    def signal(self, given: tuple[Any, ...]) -> Signal:
+        ticker, side, closes, partial, left, source, price = given
         self.seq += 1
         return Signal(
             id=SignalId(UUID(int=self.seq)),
@@ -198,24 +288,20 @@ class Reality:
             side=side,
             closes=closes,
             partial=partial,
-            price=None,
+            price=price,
+            source=source,
             received_at=self.now,
             expires_at=self.now + timedelta(seconds=left),
         )
 
     def decide(self, batch: Sequence[Signal], lag: int) -> None:
-        terms = self.terms[-1]
         judged = judge_in_order(
             batch,
             universe=self.in_force(),
             positions=self.positions.values(),
-            policy=GatePolicy(
-                top_n=terms.top_n,
-                margin=terms.margin,
-                wait=terms.wait,
-                list_max_age=timedelta(seconds=180),
-            ),
+            policy=self.policy(),
             now=self.now,
+            standing=Standing(bought=self.bought),
         )
         self.record(judged, self.now + lag * MICROSECOND)
 
@@ -226,6 +312,8 @@ class Reality:
             *(replace(signal, wait=verdict.wait) for signal, verdict in judged.waiting),
         ]
         for signal, verdict in judged.verdicts:
+            if signal.side is Side.BUY and verdict.status is SignalStatus.APPROVED:
+                self.bought[signal.ticker, signal.source] = at
             age = verdict.list_age and timedelta(
                 milliseconds=int(verdict.list_age.total_seconds() * 1000)
             )
@@ -250,6 +338,7 @@ class Reality:
                 state=position.state,
                 was=was,
                 signal_id=position.exit_signal_id or position.entry_signal_id,
+                source=position.source,
             )
         )
 

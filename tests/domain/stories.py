@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from domain.asked import Asked, Usual
 from domain.gate import Reason, Verdict
 from domain.past import Listed, Lists, Move, Past, Recorded, Terms
 from domain.position import PositionId, PositionState
-from domain.replay import Asked, Usual
 from domain.signal import Side, Signal, SignalId, SignalStatus, Wait
 from domain.ticker import Ticker
 from domain.whatif import Comparison, compare

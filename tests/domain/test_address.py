@@ -51,6 +51,7 @@ REFUSED = [
     "https://example.com:80/",
     "https://example.com:22/",
     "https://example.com:0/",
+    "https://example.com:00/",
     "https://example.com:99999/",
     "https://example.com:x/",
     "https://user@example.com/",
@@ -68,6 +69,14 @@ REFUSED = [
     "https://256.1.1.1/",
     "https://exa%6dple.com/",
     "https://exam$ple.com/",
+    f"https://{'a' * 64}.example/",
+    f"https://{'a.' * 127}example/",
+    "https://a..example/",
+    "https://[2606:4700::1111%25eth0]/",
+    "https://168.63.129.16/",
+    "https://[::ffff:168.63.129.16]/",
+    "https://[2606:4700::5efe:10.0.0.1]/",
+    "https://[4000::1]/",
     "https://-example.com/",
     "https://.example.com/",
     "https://example.com../",
@@ -163,7 +172,15 @@ def test_private_destinations_are_those_of_the_setting(url: str, *, allowed: boo
 
 
 @pytest.mark.parametrize(
-    "text", ["169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "100.100.100.200"]
+    "text",
+    [
+        *("169.254.169.254", "100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254"),
+        *("fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42", "fe80::a9fe:a9fe"),
+        *("::ffff:169.254.169.254", "::169.254.169.254", "::ffff:0:169.254.169.254"),
+        *("64:ff9b::169.254.169.254", "64:ff9b:1::169.254.169.254", "64:ff9b:1:a9fe:a9:fe00::"),
+        *("2002:a9fe:a9fe::1", "2001:0:4136:e378:8000:63bf:5601:5601", "2001:0:a9fe:a9fe::"),
+        *("2606:4700::5efe:169.254.169.254", "fd00::200:5efe:100.100.100.200"),
+    ],
 )
 def test_metadata_services_are_refused_whatever_the_setting(text: str) -> None:
     address = ipaddress.ip_address(text)
@@ -188,6 +205,31 @@ def test_an_address_smuggled_in_another_is_no_more_allowed_than_itself(
     high, low = int(address) >> 16, int(address) & 0xFFFF
     for text in (f"64:ff9b::{address}", f"2002:{high:x}:{low:x}::", f"::{address}"):
         assert is_forbidden(ipaddress.ip_address(text), private=(), only_private=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain", "forbidden"),
+    [
+        ("64:ff9b::93.184.216.34", False, False),
+        ("64:ff9b::93.184.216.34", True, True),
+        ("64:ff9b::10.0.0.1", False, True),
+        ("64:ff9b::192.168.7.9", True, False),
+    ],
+)
+def test_nat64_that_is_allowed_is_no_way_around_the_rest(
+    text: str, *, plain: bool, forbidden: bool
+) -> None:
+    """For machines without IPv4 of their own, PRIVATE_DESTINATIONS may have 64:ff9b::/96."""
+    private = (*LAN, ipaddress.ip_network("64:ff9b::/96"))
+    address = ipaddress.ip_address(text)
+    assert is_forbidden(address, private=private, only_private=plain) == forbidden
+    assert is_forbidden(address, private=(), only_private=False)
+
+
+@pytest.mark.parametrize("text", ["::1", "127.0.0.1", "fd12:3456::1", "10.1.2.3"])
+def test_what_the_setting_names_is_reached(text: str) -> None:
+    address = ipaddress.ip_address(text)
+    assert not is_forbidden(address, private=EVERYTHING, only_private=True)
 
 
 @given(st.ip_addresses())

@@ -1,3 +1,4 @@
+import itertools
 import json
 import time
 from typing import Any
@@ -50,6 +51,22 @@ def test_exactly_our_token_is_cut(
     assert rest.endswith(end.encode())
 
 
+PARTS = st.sampled_from(
+    [
+        *("token=T", "secret=T", " token=T", "token=T ", "%74oken=T", "token", "=T", "a=1"),
+        *('{"token":"T"}', '{"a":1,"token":"T"}', "{}", "\ufeff", " ", "\n", "&", ""),
+    ]
+)
+
+
+@given(st.lists(st.tuples(PARTS, st.sampled_from(["&", ""])), max_size=7))
+def test_all_of_it_is_cut_at_once(parts: list[tuple[str, str]]) -> None:
+    body = "".join(itertools.chain(*parts)).encode()
+    rest, found = cut_token(body, lambda token: token == "T")
+    assert cut_token(rest, lambda token: token == "T") == (rest, False)
+    assert found or rest == body
+
+
 @pytest.mark.parametrize(
     ("body", "rest"),
     [
@@ -57,6 +74,11 @@ def test_exactly_our_token_is_cut(
         (b'{ "token" : "T" ,\n "a":1.0e0 }', b'{ "a":1.0e0 }'),
         (b'{"a":"\\u00e9",\n "token":"T",\n "b":2}', b'{"a":"\\u00e9",\n "b":2}'),
         (b'{"a":1, "token":"T"}\n', b'{"a":1}\n'),
+        (b"token=T& token=T&a=1", b"a=1"),
+        (b"token=T&\xef\xbb\xbfsecret=T&a=1", b"a=1"),
+        (b"a=1&token=T \n&b=2&token=T", b"a=1&token=T \n&b=2"),
+        (b"a=1&token=T \n&token=T", b"a=1"),
+        (b'token=T&{"secret":"T"}', b"{}"),
         (b'{"token":"T"}', b"{}"),
         (b'{"token":"T","secret":"T","a":1,"token":"T"}', b'{"a":1}'),
         (b'{"secret":"T","token":"T"}', b"{}"),

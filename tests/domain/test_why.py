@@ -159,3 +159,44 @@ def test_how_a_wait_ended_is_told() -> None:
         f"It waited 30 s. {REASONS['list_stale']} Not ranked; the top 15 count."
     )
     assert waited("expired", "no_destination", 31) == f"It waited 30 s. {REASONS['no_destination']}"
+
+
+# ── Rules ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("reason", "rule", "words"),
+    [
+        ("refused_ticker", {"of": "every"}, "A rule refuses this ticker."),
+        (
+            "cooldown",
+            {"of": "every", "until": "2025-01-06T11:04:05.9+01:00"},
+            "The ticker was in its cooldown until 10:04:05 UTC.",
+        ),
+        ("cooldown", None, "The ticker was in its cooldown."),
+        (
+            "max_positions",
+            {"of": "sources.tv", "limit": "3"},
+            "The most positions allowed (3) were already open, by a rule of its source.",
+        ),
+        (
+            "price_limit",
+            {"of": "every", "limit": "at least 5"},
+            "The price was outside the limits: at least 5.",
+        ),
+        ("outside_market_hours", {"of": "every"}, "The market was closed."),
+    ],
+)
+def test_the_rule_that_was_broken_is_told(
+    reason: str, rule: dict[str, str | None] | None, words: str
+) -> None:
+    said = explain(
+        status="rejected", reason=reason, rank=3, cutoff=15, age_ms=9, side="buy", rule=rule
+    )
+    assert said == words
+
+
+def test_a_buy_that_a_rule_turned_away_when_its_ticker_entered_tells_of_both() -> None:
+    assert waited("rejected", "refused_ticker", 12) == (
+        "It waited 12 s until its ticker came into the list. A rule refuses this ticker."
+    )

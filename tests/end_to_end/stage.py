@@ -26,6 +26,11 @@ ROOT = Path(__file__).parents[2]
 WEBHOOK_TOKEN = "end-to-end-webhook-token-0123456789abcdef"
 UPDATE_TOKEN = "end-to-end-finviz-update-token-0123456789"
 ADMIN_TOKEN = "end-to-end-operator-token-0123456789abcdef"
+CALLER = httpx.Client(
+    verify=False, trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0)
+)
+"""Loopback speaks http: certificates read anew for every call would cost more than the call. A
+connection each: none that a killed relay left behind is used again."""
 
 
 def until(condition: Callable[[], bool], seconds: float = 30, what: str = "it") -> None:
@@ -135,7 +140,7 @@ class Relay:
         assert self.process is not None
         assert self.process.poll() is None, self.output()
         try:
-            return httpx.get(f"{self.url}/health/ready", timeout=2).status_code == 200
+            return CALLER.get(f"{self.url}/health/ready", timeout=2).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -158,17 +163,22 @@ class Relay:
     def read(self, path: str) -> Any:
         """GET as an operator; the JSON."""
         headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}
-        answer = httpx.get(f"{self.url}{path}", headers=headers, timeout=10)
+        answer = CALLER.get(f"{self.url}{path}", headers=headers)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def is_idle(self) -> bool:
+        """Nothing is unfinished; not while the database is on its way back."""
+        headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}
+        answer = CALLER.get(f"{self.url}/status", headers=headers)
+        assert answer.status_code in {200, 503}, answer.text
+        return answer.status_code == 200 and not answer.json()["backlog"]["unfinished"]
 
     def wait_for_list(self, size: int = 1) -> None:
         until(lambda: len(self.read("/api/universe")["tickers"]) >= size, 30, "a list of this size")
 
     def post(self, body: str | bytes, **headers: str) -> httpx.Response:
-        return httpx.post(
-            f"{self.url}/webhook/in/{WEBHOOK_TOKEN}", content=body, headers=headers, timeout=10
-        )
+        return CALLER.post(f"{self.url}/webhook/in/{WEBHOOK_TOKEN}", content=body, headers=headers)
 
     @property
     def postgres_pid(self) -> int:

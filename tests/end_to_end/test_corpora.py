@@ -5,13 +5,12 @@ from collections.abc import Generator
 from datetime import datetime
 from typing import Any
 
-import httpx
 import pytest
 
 from demo.finviz import Reply
 from domain.screen import UNFILTERED
 from domain.ticker import normalise
-from tests.end_to_end.stage import ROOT, UPDATE_TOKEN, World, until, world
+from tests.end_to_end.stage import CALLER, ROOT, UPDATE_TOKEN, World, until, world
 
 SHARED = ROOT.parent / "shared" / "fixtures"
 ALERTS, PAGES = SHARED / "tradingview", SHARED / "finviz"
@@ -108,10 +107,9 @@ def test_an_empty_answer_is_a_list_when_seen_twice(stage: World) -> None:
 
 
 def change(stage: World, url: str) -> None:
-    answer = httpx.post(
+    answer = CALLER.post(
         f"{stage.relay.url}/finviz/config",
         json={"url": url, "top_n": 5, "token": UPDATE_TOKEN},
-        timeout=10,
     )
     assert answer.status_code == 200, answer.text
 

@@ -5,12 +5,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from demo.finviz import Arrival, made_up_market
 from domain.universe import FetchOutcome
-from tests.end_to_end.stage import UPDATE_TOKEN, World, alert, until, world
+from tests.end_to_end.stage import CALLER, UPDATE_TOKEN, World, alert, until, world
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
@@ -58,26 +57,34 @@ def names(stage: World) -> list[str]:
 def look(stage: World) -> dict[str, Any]:
     """Have Finviz asked now; return what came of it."""
     before = listed(stage)["last_fetch"]["at"]
-    answer = httpx.post(
-        f"{stage.relay.url}/finviz/config", json={"url": URL, "token": UPDATE_TOKEN}, timeout=10
+    answer = CALLER.post(
+        f"{stage.relay.url}/finviz/config", json={"url": URL, "token": UPDATE_TOKEN}
     )
     assert answer.status_code == 200, answer.text
     until(lambda: listed(stage)["last_fetch"]["at"] > before, 20, "a look")
     return listed(stage)
 
 
-def decided(stage: World, ticker: str, action: str) -> dict[str, Any]:
+def posted(stage: World, ticker: str, action: str) -> str:
+    """The address of an alert that was accepted."""
     answer = stage.relay.post(alert(ticker, action, next(numbers)))
-    id = answer.json()["signal_id"]
-    path = f"/api/signals/{id}"
+    return f"/api/signals/{answer.json()['signal_id']}"
+
+
+def verdict(stage: World, path: str) -> dict[str, Any]:
     until(lambda: stage.relay.read(path)["verdict"]["status"] != "received", 10, "a verdict")
     return stage.relay.read(path)
 
 
+def decided(stage: World, ticker: str, action: str) -> dict[str, Any]:
+    return verdict(stage, posted(stage, ticker, action))
+
+
 def approved(stage: World, tickers: Sequence[str]) -> list[str]:
     """Those of them that a buy is approved for now."""
-    verdicts = {ticker: decided(stage, ticker, "buy")["verdict"]["status"] for ticker in tickers}
-    return [ticker for ticker, status in verdicts.items() if status == "approved"]
+    paths = {ticker: posted(stage, ticker, "buy") for ticker in tickers}  # all while it is fresh
+    found = {ticker: verdict(stage, path)["verdict"]["status"] for ticker, path in paths.items()}
+    return [ticker for ticker, status in found.items() if status == "approved"]
 
 
 def delivered(stage: World) -> int:

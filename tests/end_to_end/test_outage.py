@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.end_to_end.stage import ADMIN_TOKEN, WEBHOOK_TOKEN, World, alert, until, world
+from tests.end_to_end.stage import ADMIN_TOKEN, CALLER, WEBHOOK_TOKEN, World, alert, until, world
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 
@@ -84,4 +84,4 @@ def test_postgres_killed_under_load_loses_nothing_acknowledged(tmp_path: Path) -
 
 def _is_kept(url: str, id: str) -> bool:
     headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}
-    return httpx.get(f"{url}/api/signals/{id}", headers=headers, timeout=10).status_code == 200
+    return CALLER.get(f"{url}/api/signals/{id}", headers=headers).status_code == 200

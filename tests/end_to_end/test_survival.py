@@ -62,9 +62,7 @@ def test_two_hundred_acknowledged_alerts_survive(
             150,
             "every acknowledged alert at the destination",
         )
-        until(
-            lambda: not stage.relay.read("/status")["backlog"]["unfinished"], 30, "an empty queue"
-        )
+        until(stage.relay.is_idle, 30, "an empty queue")
         arrivals = list(stage.destination.arrivals)
     assert {a.id for a in arrivals} == acknowledged.keys(), "something else was sent as well"
     check_order(arrivals, acknowledged)

@@ -201,11 +201,12 @@ async def test_one_probe_leaves_however_many_forwarders_there_are(
 ) -> None:
     outside.answers(UNSENT)
     await queued(rows, "buy A")
-    async with forwarding(rows, outside, breaker=QUICK):
+    async with forwarding(rows, outside, breaker=replace(CLOSED_FOR_LONG, in_a_row=1)):
         await until_rows(lambda: is_(rows, "open"))
     outside.posts.clear()
     outside.answers(OK)
     outside.open.clear()
+    await rows.sql("UPDATE destinations SET breaker_until = now()")
     await queued(rows, *(f"buy T{n}" for n in range(6)))
     async with AsyncExitStack() as stack:
         relays = [

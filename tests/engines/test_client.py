@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from domain.address import DestinationUrlError, check_destination_url
 from domain.delivery import Answer, Outcome
 from domain.retry_after import retry_after
-from engines.destinations.client import DestinationClient
+from engines.destinations.client import DestinationClient, Limits
 from engines.failpoints import Point
 from tests.domain.test_address import ACCEPTED
 from tests.engines.loopback import (
@@ -152,8 +152,34 @@ async def test_a_refused_connection_sent_nothing() -> None:
 async def test_a_name_that_does_not_resolve_sent_nothing() -> None:
     async with client("https://no-such-name.invalid/") as ours:
         answer = await ours.post(BODY, HEADERS, leaves)
-    assert answer.outcome is Outcome.NOT_SENT
+    assert (answer.outcome, answer.error) == (Outcome.NOT_SENT, "name not resolved")
     assert "no-such-name" not in str(answer)
+
+
+async def test_a_silent_name_server_is_asked_once_at_a_time_and_waited_for_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    heard = asyncio.Event()
+
+    async def getaddrinfo(_: object, host: str, port: int, **__: object) -> object:
+        asked.append(host)
+        await heard.wait()
+        return socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    async with loopback(answering("200 OK")) as there:
+        limits = Limits(connecting=timedelta(seconds=0.3))
+        url = f"http://silent.example:{there.port}/"
+        ours = DestinationClient(url, private=LOOPBACK, limits=limits)
+        answers = await asyncio.gather(*(ours.post(BODY, HEADERS, leaves) for _ in range(5)))
+        assert {(one.outcome, one.error) for one in answers} == {
+            (Outcome.NOT_SENT, "name not resolved")
+        }
+        assert len(asked) == 1
+        heard.set()
+        assert (await ours.post(BODY, HEADERS, leaves)).outcome is Outcome.DELIVERED
+        await ours.close()
 
 
 async def test_a_header_that_cannot_be_written_sent_nothing() -> None:

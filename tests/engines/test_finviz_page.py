@@ -9,7 +9,7 @@ from bs4.element import Tag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demo.finviz import EMPTY_PAGE, FAULTS
+from demo.finviz import EMPTY_PAGE, FAULTS, made_up_market, render_page
 from domain.universe import FetchOutcome
 from engines.universe.finviz_page import BOTH, LINKS, LIST_ALONE, TABLE_ALONE, read_page
 from tests.engines.finviz_pages import CORPUS, LAYOUTS, NAMES, TABLES, page_in
@@ -102,6 +102,17 @@ def test_two_names_in_one_row_break_the_page(layout: str, told: bool) -> None:  
     for name in ("ZZ", "AAA", "VV"):
         two = read_page(f"{page[:first]}t={name}{page[first + 4 :]}")
         assert (two.kind, two.rows) == (FetchOutcome.BROKEN, ())
+
+
+def test_a_name_of_any_length_is_told_in_short() -> None:
+    """Found by fuzzing: what a page puts into an attribute is no text for a log."""
+    page = render_page(made_up_market(3, 20))
+    ticker = page.partition('data-boxover-ticker="')[2].partition('"')[0]
+    long = page.replace(f'ticker="{ticker}"', f'ticker="{"</html>" * 5_000}"', 1)
+    assert long != page
+    read = read_page(long)
+    assert read.kind is FetchOutcome.BROKEN
+    assert len(read.why) < 200
 
 
 def damaged(old: str, new: str, layout: str = "D") -> str:

@@ -180,7 +180,7 @@ async def test_no_words_hold_a_part_of_the_token(echo: str) -> None:
 
 async def test_requests_are_spaced() -> None:
     finviz = FilteringFinviz(MARKET)
-    await asked(finviz, spacing=0.05)
+    await asked(finviz, spacing=0.25)
     times = [arrival.at for arrival in finviz.arrivals]
     assert len(times) == 5
-    assert all(after - before > 0.045 for before, after in pairwise(times))
+    assert all(after - before > 0.1 for before, after in pairwise(times))

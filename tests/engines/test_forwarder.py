@@ -10,7 +10,7 @@ from standardwebhooks import Webhook
 
 from database import lanes
 from database.pool import Database
-from database.vault import Vault
+from database.vault import BODY, Vault
 from domain.delivery import Answer, Outcome
 from domain.destination import Destination, SigningKeys
 from domain.rate import Window
@@ -199,8 +199,8 @@ async def test_what_was_leased_too_long_ago_is_withheld(
     pauses = [0.4]
 
     class SlowVault(Vault):
-        def open(self, sealed: bytes) -> bytes:
-            plain = super().open(sealed)
+        def open(self, sealed: bytes, place: str = BODY) -> bytes:
+            plain = super().open(sealed, place)
             if b'"ticker"' in plain and pauses:
                 time.sleep(pauses.pop())
             return plain
@@ -312,8 +312,8 @@ async def test_a_change_between_looking_and_leasing_is_noticed(
         changed.append(asyncio.run(moved(other, first)))
 
     class ChangingVault(Vault):
-        def open(self, sealed: bytes) -> bytes:
-            plain = super().open(sealed)
+        def open(self, sealed: bytes, place: str = BODY) -> bytes:
+            plain = super().open(sealed, place)
             if plain == first.url.encode() and not changed:
                 with ThreadPoolExecutor() as elsewhere:
                     elsewhere.submit(change).result()

@@ -1,7 +1,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -10,7 +11,8 @@ from database.screens import Kept
 from domain.gate import SellPolicy
 from engines.clock import utc_now
 from engines.metrics import Metrics
-from engines.relay.gatekeeper import CurrentList, Gatekeeper
+from engines.relay.gatekeeper import Gatekeeper
+from engines.relay.judge import CurrentList, Judge
 from engines.supervisor import running
 from engines.worker import AGAIN, Worker
 from tests.database.rows import BUY, SELL, Rows, a_screen, an_entry
@@ -23,12 +25,23 @@ def nothing() -> None:
     return
 
 
+async def market_is_open(_now: datetime) -> None:
+    return
+
+
+def a_judge() -> Judge:
+    return Judge(
+        current=CurrentList(),
+        sell_policy=SellPolicy.WITH_POSITION,
+        list_max_age=None,
+        until_open=market_is_open,
+    )
+
+
 def a_gatekeeper(database: Database, **given: object) -> Gatekeeper:
     usual: dict[str, object] = {
         "metrics": Metrics(),
-        "current": CurrentList(),
-        "sell_policy": SellPolicy.WITH_POSITION,
-        "list_max_age": None,
+        "judge": a_judge(),
         "wake_forwarder": nothing,
         "wake_another": nothing,
     }
@@ -65,10 +78,24 @@ async def test_a_verdict_says_by_which_list_it_was_reached(rows: Rows, kept: Kep
     assert await rows.sql("SELECT DISTINCT cutoff FROM signals") == [10]
 
 
+async def test_only_what_is_approved_gives_the_forwarder_something_to_look_for(
+    rows: Rows, kept: Kept
+) -> None:
+    assert kept
+    woken: list[int] = []
+    gatekeeper = a_gatekeeper(rows.database, wake_forwarder=lambda: woken.append(1))
+    for ticker, times in (("NONE", 0), ("T1", 1), ("NONE", 1)):
+        await rows.append(an_entry(ticker))
+        assert await gatekeeper.step() == AGAIN
+        assert len(woken) == times
+
+
 async def test_a_new_list_a_confirmation_and_a_new_screen_count_at_once(
     rows: Rows, kept: Kept
 ) -> None:
-    gatekeeper = a_gatekeeper(rows.database, list_max_age=timedelta(seconds=30))
+    gatekeeper = a_gatekeeper(
+        rows.database, judge=replace(a_judge(), list_max_age=timedelta(seconds=30))
+    )
 
     async def reason(ticker: str) -> str | None:
         await rows.alert(ticker)
@@ -116,9 +143,9 @@ async def eight_judges(url: str) -> AsyncGenerator[Callable[[], None]]:
         for worker in workers:
             worker.wake()
 
-    current = CurrentList()
+    judge = a_judge()
     for number in range(8):
-        step = a_gatekeeper(database, current=current, batch=3, wake_another=wake).step
+        step = a_gatekeeper(database, judge=judge, batch=3, wake_another=wake).step
         workers.append(Worker(f"gatekeeper {number}", step, utc_now))
     async with running(workers, grace=timedelta(seconds=5)):
         yield wake

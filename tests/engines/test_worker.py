@@ -3,6 +3,7 @@ import logging
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from engines.clock import utc_now
 from engines.supervisor import running
@@ -75,6 +76,33 @@ async def test_whoever_wakes_it_during_a_step_is_not_missed() -> None:
         await until(lambda: taken == 2)
 
 
+async def test_a_worker_takes_no_more_than_its_share_however_often_it_is_woken() -> None:
+    loop, began, ended = asyncio.get_running_loop(), list[float](), list[float]()
+
+    async def step() -> timedelta | None:
+        began.append(loop.time())
+        await asyncio.sleep(0.02)
+        ended.append(loop.time())
+        return AGAIN if len(began) < 3 else None
+
+    worker = Worker("a worker", step, utc_now, share=0.25)
+    async with running([worker], grace=GRACE):
+        for count in range(1, 5):
+            await until(lambda count=count: len(ended) == count)
+            worker.wake()
+    for before, start, end in zip([*began], [*began[1:]], [*ended], strict=False):
+        assert start - end > 2.9 * (end - before), "three times as long as it worked"
+
+
+async def test_a_worker_that_stands_back_stops_at_once() -> None:
+    step = Steps(AGAIN)
+    worker = Worker("a worker", step, utc_now, share=1e-9)
+    async with running([worker], grace=GRACE):
+        await until(lambda: step.taken == 1)
+        began = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - began < 0.5
+
+
 async def test_a_failing_step_is_waited_out_and_tried_again(
     clock: FrozenClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,6 +118,21 @@ async def test_a_failing_step_is_waited_out_and_tried_again(
     failures = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert len(failures) == 5
     assert [bool(r.exc_info) for r in failures] == [True, False, False, False, False]
+
+
+async def test_a_busy_database_is_told_in_a_line_and_louder_when_it_stays_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def step() -> timedelta | None:
+        raise PoolTimeoutError("QueuePool limit reached")
+
+    worker = Worker("a worker", step, utc_now, after_failure=SOON)
+    async with running([worker], grace=GRACE):
+        await until(lambda: worker.health.failures >= 3)
+    told = [record for record in caplog.records if record.message == "worker.failed"]
+    assert [record.levelname for record in told[:3]] == ["WARNING", "WARNING", "ERROR"]
+    assert {record.exc_info for record in told} == {None}
+    assert {vars(record)["error"] for record in told} == {"TimeoutError"}
 
 
 async def test_a_worker_that_fails_for_ever_backs_off_to_a_second_and_still_stops() -> None:

@@ -75,6 +75,43 @@ def test_a_try_that_was_killed_leaves_no_obstacle(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["secrets.env"]
 
 
+def test_a_key_is_replaced_and_kept_beside_until_the_end(tmp_path: Path) -> None:
+    """H15: the file is whole at any moment, and other lines stay byte for byte."""
+    old = b"# kept\nexport ENCRYPTION_KEY = 'old key'\nOTHER = 1"
+    file = tmp_path / "secrets.env"
+    file.write_bytes(old)
+    credentials.begin_rotation(tmp_path)
+    began = credentials.read(file)
+    assert began["ENCRYPTION_KEY_OLD"] == "old key"
+    assert len(base64.b64decode(began["ENCRYPTION_KEY"], validate=True)) == 32
+    credentials.begin_rotation(tmp_path)
+    assert credentials.read(file) == began, "the second time nothing is made"
+    credentials.end_rotation(tmp_path)
+    assert file.read_text().startswith("# kept\nOTHER = 1\n")
+    assert credentials.read(file) == {"OTHER": "1", "ENCRYPTION_KEY": began["ENCRYPTION_KEY"]}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_secret_in_a_file_of_its_own_is_not_made(tmp_path: Path) -> None:
+    new = credentials.complete(tmp_path, {"ADMIN_TOKEN_FILE": "somewhere"})
+    assert set(new) == NAMES - {"ADMIN_TOKEN"}
+
+
+def test_what_others_can_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """H15: the operator's own folder and `.env`; our file is set right on every start."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    credentials.complete(folder, {})
+    assert credentials.exposed(folder) == []
+    folder.chmod(0o755)
+    Path(".env").write_text("TOP_N=5\n")
+    Path(".env").chmod(0o644)
+    assert credentials.exposed(folder) == [folder]
+    Path(".env").write_text("SMTP_URL=smtp://a:b@c\n")
+    assert credentials.exposed(folder) == [folder, Path(".env")]
+
+
 STARTING = """
 import json, sys
 from pathlib import Path

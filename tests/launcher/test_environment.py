@@ -1,5 +1,6 @@
 """The environment: recognised, repaired, made by one run at a time, never made needlessly."""
 
+import errno
 import importlib.util
 import os
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from launcher import environment
-from launcher.environment import PINNED, ROOT, Environment, ensure
+from launcher.environment import PINNED, ROOT, Environment, ensure, is_ready
 from launcher.terminal import Refusal
 
 PIP = """#!/bin/sh
@@ -92,6 +93,51 @@ def test_no_network_is_said_in_one_line(
     said = capsys.readouterr().err
     assert said.startswith("The packages cannot be downloaded: no network")
     assert said.count("\n") == 1
+
+
+def test_a_full_disk_is_said_in_one_line(
+    tmp_path: Path, requirements: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cause = (
+        "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
+    )
+    own = made(tmp_path, install=f"echo '{cause}'; exit 1")
+    with pytest.raises(Refusal):
+        own.install(requirements)
+    assert "the disk is full. Packages" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.EACCES, "clone it into a folder of your own"), (errno.ENOSPC, "make room")],
+)
+def test_a_folder_that_cannot_be_written_is_told_with_what_to_do(
+    number: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path))
+
+    (tmp_path / "requirements.txt").write_text("one==1.0\n")
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.delenv("RELAY_ENVIRONMENT", raising=False)
+    monkeypatch.setattr(Environment, "install", refuse)
+    with pytest.raises(Refusal):
+        ensure([])
+    assert words in capsys.readouterr().err
+
+
+def test_it_is_ready_when_nothing_is_left_to_make(
+    tmp_path: Path, requirements: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.delenv("RELAY_ENVIRONMENT", raising=False)
+    assert not is_ready(requirements.name)
+    made(tmp_path).install(requirements)
+    assert is_ready(requirements.name)
 
 
 def test_a_python_without_venv_is_told_what_to_install(

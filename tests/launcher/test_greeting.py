@@ -6,6 +6,7 @@ import pytest
 
 from config import Settings
 from launcher.greeting import Place, address, lines, made
+from version import named
 
 TOKEN = "Zk3vQ9xT7mB2nR8sW4yL6pD1cF5hJ0aG"
 PLACE = Place(Path("/data"), Path("/data/logs/relay.log"), "embedded PostgreSQL 18")
@@ -54,6 +55,16 @@ def test_it_says_what_is_missing_and_what_that_means() -> None:
 def test_it_says_where_everything_is() -> None:
     for place in ("/admin", "/data", "/data/logs/relay.log", "embedded PostgreSQL 18"):
         assert place in greeting()
+
+
+def test_it_says_which_version_it_is_and_who_tells_what_is_wrong() -> None:
+    assert f"Version      {named()}" in greeting()
+    assert "run.py doctor" in greeting()
+
+
+def test_behind_a_proxy_the_page_is_reached_from_the_machine_too() -> None:
+    assert "From here    http://127.0.0.1:8000/admin" in greeting(public_url="https://r.example")
+    assert "From here" not in greeting()
 
 
 def test_new_secrets_are_shown_with_the_file_that_keeps_them() -> None:

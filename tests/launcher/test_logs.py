@@ -1,7 +1,11 @@
 """Logs: one object a line, whatever is put in, and no secret in any spelling."""
 
+import base64
 import json
 import logging
+import stat
+import sys
+import threading
 from pathlib import Path
 from urllib.parse import quote
 
@@ -9,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launcher import redactor
 from launcher.logs import JsonLines, Redactor, ShortLines, written
 
 SECRET = 'p"ä/ss word\\1'
@@ -50,6 +55,103 @@ def test_a_secret_is_hidden_in_every_spelling(spelling: str) -> None:
         assert "•••" in value
         assert "ss word" not in value
         assert "ss%20word" not in value
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        base64.b64encode(SECRET.encode()).decode(),
+        SECRET.encode().hex(),
+        f"/hook/{SECRET}",
+        json.dumps({"x": json.dumps(SECRET)}),
+    ],
+)
+def test_a_secret_is_hidden_in_other_codes_too(spelling: str) -> None:
+    line = rendered(f"sent {spelling}!", SECRET, field=spelling)
+    assert spelling not in str(line)
+    assert "•••" in str(line["event"])
+
+
+@pytest.mark.parametrize(
+    ("kept", "text", "shown"),
+    [
+        (b"https://x.example/hook/abc12345?k=v", "at /hook/abc12345?k=v", "at •••"),
+        (b"https://x.example/hook/abc12345?k=v", "abc12345 failed", "••• failed"),
+        (b"https://x.example/hook", "POST /hook", "POST /hook"),
+        (b'{"authorization": "Bearer 12345678abc"}', "got 12345678abc", "got •••"),
+        (b'{"kind": "market"}', "a market closes", "a market closes"),
+        (b"\xff\xfe" * 16, f"key {base64.b64encode(bytes([255, 254]) * 16).decode()}", "key •••="),
+        (b"smtp://me:p%40ssword@mail.example:25", "refused p@ssword", "refused •••"),
+    ],
+)
+def test_secrets_of_the_database_are_known_once_they_passed(
+    kept: bytes, text: str, shown: str
+) -> None:
+    """H16: addresses, headers, constants, channels and keys, by the vault (`Vault.conceal`)."""
+    redact = Redactor([])
+    redact.add(kept)
+    assert redact(text) == shown
+
+
+def test_many_secrets_cost_no_more_and_the_oldest_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redactor, "MOST", 20)
+    redact = Redactor(["the-setting-1"])
+    for number in range(21):
+        redact.add(f"secret-number-{number:05}".encode())
+    assert redact("secret-number-00020 the-setting-1") == "••• •••"
+    assert redact("secret-number-00000") == "secret-number-00000"
+
+
+def test_exceptions_that_nobody_caught_go_into_the_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """H16: Python would print them to stderr as they are; chained ones are in the trace too."""
+
+    def fail() -> None:
+        try:
+            int("inner a-long-secret")
+        except ValueError as error:
+            raise RuntimeError("outer a-long-secret") from error
+
+    with written(tmp_path, secrets=["a-long-secret"], level="DEBUG") as path:
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+        logging.getLogger("py.warnings").warning("deprecated a-long-secret")
+        logging.getLogger("asyncio").error("task a-long-secret")
+        logging.getLogger("test").info("%d of them", "a-long-secret")
+        try:
+            fail()
+        except RuntimeError:
+            sys.excepthook(*sys.exc_info())  # pyright: ignore[reportArgumentType]  as Python does
+    text = path.read_text() + capfd.readouterr().err
+    assert "a-long-secret" not in text
+    told = [json.loads(line) for line in path.read_text().splitlines()]
+    assert "inner •••" in told[0]["exception"]
+    assert "outer •••" in told[0]["exception"]
+    assert [line["logger"] for line in told] == ["launcher.logs", "py.warnings", "asyncio"]
+    assert "log.failed: a line of test was not written (TypeError)" in text
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a\r\nb", '{"level":"ERROR"}\n', "\x1b[2J\x1b]0;title\x07", "\u2028\u2029\x85", "\x00"),
+        *("\ud800", '","event":"forged', "\\", "%s %(x)s {0}", "x" * 100_000),
+    ],
+)
+def test_no_input_breaks_a_line(text: str, tmp_path: Path) -> None:
+    """H17: as many lines as events, each of them JSON, short, without control characters."""
+    with written(tmp_path, secrets=[], level="INFO") as path:
+        for _ in range(3):
+            logging.getLogger("test").info(text, extra={"ticker": text})
+    lines = path.read_bytes().splitlines()
+    assert [json.loads(line)["ticker"][:512] for line in lines] == [text[:512]] * 3
+    assert all(32 <= byte < 127 for line in lines for byte in line)
+    assert max(map(len, lines)) < 8_000
 
 
 def test_the_password_inside_a_secret_address_is_hidden_alone_too() -> None:

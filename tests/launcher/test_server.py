@@ -56,6 +56,17 @@ def test_a_signal_drains_and_returns_so_that_what_comes_after_runs(number: int) 
         assert server.wait(10) == 0
 
 
+def test_as_many_connections_as_the_system_allows() -> None:
+    script = (
+        "import resource as r; from launcher.server import allow_open_files as allow\n"
+        "hard = r.getrlimit(r.RLIMIT_NOFILE)[1]\n"
+        "r.setrlimit(r.RLIMIT_NOFILE, (100, hard)); allow()\n"
+        "print(r.getrlimit(r.RLIMIT_NOFILE) == (min(hard, 65_536) if hard > 0 else 65_536, hard))"
+    )
+    with running(script) as run:
+        assert line(run) == "True"
+
+
 def test_a_second_ctrl_c_stops_at_once() -> None:
     with running(SERVE, "60") as server:
         assert line(server) == "ready"

@@ -129,6 +129,17 @@ def test_it_asks_the_relay_of_the_settings_for_what_is_given(relay: Relay, ask: 
     }
 
 
+def test_rules_come_from_a_file(relay: Relay, ask: Ask, tmp_path: Path) -> None:
+    file, rules = tmp_path / "rules.json", {"every": {"max_positions": 3}, "sources": {}}
+    file.write_text(json.dumps(rules))
+    assert ask("--rules", str(file))[0] == 0
+    assert relay.asked[0][2]["rules"] == rules
+    file.write_text("{")
+    for wrong in (str(file), str(tmp_path / "nothing.json"), str(tmp_path)):
+        assert ask("--rules", wrong)[0] == 2
+    assert len(relay.asked) == 1
+
+
 @pytest.mark.parametrize(
     ("given", "hours"), [((), 24), (("--since", "90m"), 1.5), (("--since", "7d"), 168)]
 )

@@ -1,6 +1,7 @@
 """A browser, and the relay served to it on a real socket, between the made-up world."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import pytest_asyncio
 import uvicorn
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from launcher.sockets import WEBSOCKETS
 from tests.end_to_end.stage import free_port
 from tests.web.stage import ADMIN_TOKEN, Relay, cloned, relay, until
 
@@ -26,6 +28,9 @@ ARGUMENTS = (
     "--disable-sync",
     "--host-resolver-rules=MAP relay.example 127.0.0.1",
 )
+# What htmx writes when a newer letter of a search calls the request of an older one off, as
+# hx-sync="replace" asks for. A request that fails or runs out of time has a line of its own.
+CALLED_OFF = ("htmx:afterRequest, ", "htmx:sendAbort, ")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,6 +43,16 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How wide a window is, and whether its owner prefers dark."""
+
+    name: str
+    scheme: str
+    width: int
+    height: int
 
 
 @dataclass(slots=True)
@@ -58,7 +73,7 @@ class House:
             self.relay.app,
             port=self.port,
             lifespan="off",
-            ws="none",
+            **WEBSOCKETS,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=1,
@@ -93,7 +108,7 @@ class Visitor:
             "console",
             lambda one: (
                 self.complaints.append(f"console {one.type}: {one.text}")
-                if one.type in {"error", "warning"}
+                if one.type in {"error", "warning"} and not one.text.startswith(CALLED_OFF)
                 else None
             ),
         )
@@ -106,53 +121,85 @@ class Visitor:
             ),
         )
 
+    async def put_on(self, looks: Looks) -> None:
+        await self.page.set_viewport_size({"width": looks.width, "height": looks.height})
+        await self.page.emulate_media(
+            color_scheme="dark" if looks.scheme == "dark" else "light", reduced_motion="reduce"
+        )
+
+    async def enter(self, path: str = "") -> None:
+        """Be signed in, and at this page of the admin's."""
+        answer = await self.page.context.request.post(
+            f"{self.house.url}/admin/login", form={"token": ADMIN_TOKEN}, max_redirects=0
+        )
+        assert answer.status == 303, answer.status
+        await self.page.goto(f"{self.house.url}/admin{path}")
+
     async def sign_in(self) -> None:
+        """Sign in as people do."""
         await self.page.goto(f"{self.house.url}/admin")
         await self.page.get_by_label("Admin token").fill(ADMIN_TOKEN)
         await self.page.get_by_role("button", name="Sign in").click()
         await self.page.get_by_role("heading", name="Latest signals").wait_for()
 
+    async def leaves_nothing(self) -> bool:
+        """Take away what a window may have left for the next: whether that is all."""
+        context = self.page.context
+        if self.complaints or context.pages != [self.page]:
+            return False
+        storage = await context.new_cdp_session(self.page)
+        everything = {"origin": self.house.url, "storageTypes": "all"}
+        await storage.send("Storage.clearDataForOrigin", everything)  # pyright: ignore[reportUnknownMemberType]
+        await context.clear_cookies()
+        await context.clear_permissions()
+        return await self._closed()
 
-@dataclass(frozen=True, slots=True)
-class Looks:
-    """How wide a window is, and whether its owner prefers dark."""
+    async def _closed(self) -> bool:
+        """Now and then Chromium never says that a page is closed; its context always closes."""
+        try:
+            async with asyncio.timeout(5):
+                await self.page.close()
+        except TimeoutError:
+            return False
+        return True
 
-    name: str
-    scheme: str
-    width: int
-    height: int
+
+ROOMS: defaultdict[bool, list[BrowserContext]] = defaultdict(list)
+"""Left as if nobody had been there; with and without scripts."""
 
 
 @asynccontextmanager
 async def window(
     browser: Browser, house: House, looks: Looks, *, java_script: bool = True
 ) -> AsyncGenerator[Visitor]:
-    context: BrowserContext = await browser.new_context(
-        viewport={"width": looks.width, "height": looks.height},
-        color_scheme="dark" if looks.scheme == "dark" else "light",
-        java_script_enabled=java_script,
-        reduced_motion="reduce",
-    )
+    """A window of somebody who never was here; but our files need not be read and compiled anew."""
+    rooms = ROOMS[java_script]
+    context = rooms.pop() if rooms else await browser.new_context(java_script_enabled=java_script)
     context.set_default_timeout(10_000)
     visitor = Visitor(await context.new_page(), house)
+    await visitor.put_on(looks)
     visitor.watch()
     try:
         yield visitor
+        if await visitor.leaves_nothing():
+            rooms.append(context)
     finally:
-        await context.close()
+        if context not in rooms:
+            await context.close()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncGenerator[Browser]:
     if not CHROMIUM.exists():  # noqa: ASYNC240  once, before anything runs
         pytest.skip(f"no Chromium at {CHROMIUM}: apt install chromium")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         yield browser
+        ROOMS.clear()
         await browser.close()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def house(template: str) -> AsyncGenerator[House]:
     async with cloned(template) as url, relay(url, top_n=12) as one:
         house = House(one)

@@ -1,17 +1,18 @@
 """The admin pages in a real browser: alive, quiet, readable, usable by keyboard and on a phone."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from tests.pages.conftest import House, Looks, Visitor, window
 from tests.pages.measures import FOCUSED, TOO_FAINT, TOO_WIDE
 from tests.web.stage import until
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.browser,
     pytest.mark.timeout(90),
 ]
@@ -24,10 +25,13 @@ LOOKS = [
     Looks("wide", "dark", 1440, 900),
     Looks("phone", "dark", 390, 844),
 ]
+BOTH = (LOOKS[0], LOOKS[3])
+"""Both themes, both widths."""
 
 
 async def check(visitor: Visitor) -> None:
     """Nothing complained, nothing sticks out, everything can be read."""
+    await visitor.page.wait_for_load_state()  # before it has its styles, a page has other colours
     assert visitor.complaints == []
     assert await visitor.page.evaluate(TOO_WIDE) <= 0
     assert await visitor.page.evaluate(TOO_FAINT) == []
@@ -79,12 +83,12 @@ async def test_a_visit_from_signing_in_to_signing_out(
         await row.wait_for()
         assert await page.evaluate("window.sameDocument"), "it came by a reload"
         await page.locator("tr", has=row).get_by_text("delivered").wait_for()
-        assert await page.locator("[data-live]").inner_text() == "live"
+        assert await page.locator("#lamp").inner_text() == "live"
         await check(visitor)
         await shoot(visitor, looks, "overview", folder)
         await row.click()
         await page.get_by_role("heading", name="Body as received").wait_for()
-        assert await page.locator("pre").inner_text() == (
+        assert await page.locator("#body").inner_text() == (
             f'{{"ticker": "NASDAQ:{ticker}", "action": "buy", "price": "99.5", '
             f'"looks": "{looks.scheme} {looks.name}"}}'
         )
@@ -101,6 +105,7 @@ async def test_a_wrong_token_is_told_in_place(browser: Browser, house: House) ->
     async with window(browser, house, PHONE) as visitor:
         page = visitor.page
         await page.goto(f"{house.url}/admin/login")
+        await expect(page.get_by_label("Admin token")).to_be_focused()
         await page.keyboard.type("not the token")
         await page.keyboard.press("Enter")
         await page.get_by_role("alert").wait_for()
@@ -124,7 +129,7 @@ async def test_the_keyboard_reaches_everything_and_shows_where_it_is(
 ) -> None:
     id = await post(house, "KEYS", looks=looks.name)
     async with window(browser, house, looks) as visitor:
-        await visitor.sign_in()
+        await visitor.enter()
         page = visitor.page
         reached: list[str] = []
         for _ in range(200):
@@ -145,7 +150,7 @@ async def test_the_page_stays_alive_under_the_keyboard(browser: Browser, house: 
     """New rows come in while a link has the focus, and it keeps it."""
     first = await post(house, "FOCUS", n=1)
     async with window(browser, house, WIDE) as visitor:
-        await visitor.sign_in()
+        await visitor.enter()
         page = visitor.page
         await page.locator(f'a[href="/admin/signals/{first}"]').focus()
         second = await post(house, "FOCUS", n=2)
@@ -159,12 +164,12 @@ async def test_a_click_that_takes_its_time_arrives(browser: Browser, house: Hous
     """The row under a pressed button is not swapped away."""
     id = await post(house, "CLICK")
     async with window(browser, house, WIDE) as visitor:
-        await visitor.sign_in()
+        await visitor.enter()
         page = visitor.page
         await page.locator(f'a[href="/admin/signals/{id}"]').hover()
         await page.mouse.down()
-        async with page.expect_response("**/partials/overview"):
-            pass
+        async with page.expect_response("**/partials/work"):
+            await post(house, "ANOTHER")
         await page.mouse.up()
         await page.wait_for_url(f"**/admin/signals/{id}")
 
@@ -176,7 +181,7 @@ async def test_without_scripts_everything_is_there_and_nothing_claims_to_be_live
     await house.relay.settled(id)
     async with window(browser, house, PHONE, java_script=False) as visitor:
         await visitor.sign_in()
-        assert await visitor.page.locator("[data-live]").inner_text() == ""
+        assert await visitor.page.locator("#lamp").inner_text() == ""
         await visitor.page.locator(f'a[href="/admin/signals/{id}"]').click()
         await visitor.page.get_by_role("heading", name="Its life").wait_for()
 
@@ -186,22 +191,23 @@ async def test_the_lamp_says_when_the_server_is_gone_and_back(
 ) -> None:
     await house.relay.settled(await post(house, "LAMP"))
     async with window(browser, house, WIDE) as visitor:
-        await visitor.sign_in()
-        lamp = visitor.page.locator("[data-live]")
+        await visitor.enter()
+        lamp = visitor.page.locator("#lamp")
         await lamp.get_by_text("live", exact=True).wait_for()
-        await house.close()
+        closing = asyncio.create_task(house.close())
         try:
             await lamp.get_by_text("reconnecting").wait_for()
             assert await visitor.page.evaluate(TOO_FAINT) == []
             assert await visitor.page.locator("tbody tr").count() > 0, "what was known stays"
         finally:
+            await closing
             await house.open()
         await lamp.get_by_text("live", exact=True).wait_for()
 
 
 async def test_a_session_that_ended_leads_to_the_door(browser: Browser, house: House) -> None:
     async with window(browser, house, WIDE) as visitor:
-        await visitor.sign_in()
+        await visitor.enter()
         await house.relay.execute("DELETE FROM sessions")
         await visitor.page.wait_for_url("**/admin/login")
 
@@ -224,7 +230,7 @@ async def test_nothing_an_outsider_wrote_runs(browser: Browser, house: House) ->
     async with window(browser, house, WIDE) as visitor:
         page = visitor.page
         await page.add_init_script("window.pwned = 0; window.pwn = () => { window.pwned += 1; };")
-        await visitor.sign_in()
+        await visitor.enter()
         await check_inert(visitor, "/admin")
         for payload, (id, invalid) in written:
             await check_inert(visitor, f"/admin/signals/{invalid}")
@@ -258,8 +264,7 @@ async def check_inert(visitor: Visitor, path: str) -> None:
 async def test_a_token_in_a_body_is_masked_on_its_page(browser: Browser, house: House) -> None:
     id = await post(house, "MASKED", token="password-of-the-destination")
     async with window(browser, house, WIDE) as visitor:
-        await visitor.sign_in()
-        await visitor.page.goto(f"{house.url}/admin/signals/{id}")
+        await visitor.enter(f"/signals/{id}")
         text = await visitor.page.locator("main").inner_text()
         assert "password-of-the-destination" not in text
         assert "•••" in text
@@ -267,7 +272,7 @@ async def test_a_token_in_a_body_is_masked_on_its_page(browser: Browser, house: 
 
 async def test_the_list_moves_on_the_page(browser: Browser, house: House) -> None:
     async with window(browser, house, PHONE) as visitor:
-        await visitor.sign_in()
+        await visitor.enter()
         page = visitor.page
         first = house.relay.finviz.market[0].ticker
         assert first in await page.locator(".ranks li").first.inner_text()

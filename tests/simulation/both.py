@@ -16,7 +16,6 @@ from domain.delivery import (
     Delivery,
     DeliveryId,
     DeliveryState,
-    DestinationId,
     Ended,
     Guarantee,
     Outcome,
@@ -26,17 +25,18 @@ from domain.delivery import (
 )
 from domain.destination import Destination, DestinationState, Mode
 from domain.gate import GatePolicy
-from domain.rate import Window
+from domain.rate import Room, Window
 from domain.signal import Side, Signal
 from domain.ticker import Ticker
 from domain.universe import Universe
 from engines.clock import utc_now
+from engines.failpoints import Point
 from engines.relay.leasing import Leasing
 from engines.relay.settler import Settler
 from tests.database.rows import Rows, an_entry
 from tests.simulation import breakers, endings, verdicts
 from tests.simulation import lanes as memory
-from tests.simulation.store import DestinationRow, Kept, Key, Store
+from tests.simulation.store import DeliveryRow, DestinationRow, Kept, Key, Store
 
 HOUR = timedelta(hours=1)
 BREAKER = BreakerPolicy(
@@ -130,7 +130,7 @@ class Both:
             if place.windows:
                 usage = await lanes.usage(connection, place.id, place.windows)
                 assert usage.used == mine
-            leased = await self.leasing.lease(connection, place, held, free)
+            leased = await self.leasing.lease(connection, place, held, Room(total=free, buys=free))
         terms = breakers.Terms(breaker=BREAKER)
         same = breakers.lease(self.store, place.id, terms, free=free, replica="")
         assert [_words(one) for one in leased.deliveries] == [_words(one) for one in same]
@@ -147,17 +147,11 @@ class Both:
 
     async def settle(self) -> None:
         chosen = self.chance.sample(self.leased, min(len(self.leased), self.chance.randint(1, 3)))
-        batch = list({one.id: self._ended(one) for one in chosen}.values())
+        batch = list({one.id: self.ended(one) for one in chosen}.values())
         if not batch:
             return
         self.story.append(f"settle {[(s.answer.outcome, type(s.step).__name__) for s in batch]}")
-        settler = Settler(
-            database=self.rows.database,
-            wake=lambda: None,
-            wake_forwarder=lambda: None,
-            dice=lambda: 0.5,
-            breaker=BREAKER,
-        )
+        settler = self.settler()
         for one in batch:
             settler.put(one)
         await settler.step()
@@ -167,7 +161,20 @@ class Both:
             settled = {(one.delivery.id, one.delivery.epoch) for one in batch}
             self.leased = [one for one in self.leased if (one.id, one.epoch) not in settled]
 
-    def _ended(self, delivery: Delivery) -> Settlement:
+    def settler(self) -> Settler:
+        return Settler(
+            database=self.rows.database,
+            wake=lambda: None,
+            wake_forwarder=lambda: None,
+            dice=lambda: 0.5,
+            breaker=BREAKER,
+            reach=self.reach,
+        )
+
+    def reach(self, _point: Point) -> None:
+        """A point on the way; nothing happens there."""
+
+    def ended(self, delivery: Delivery) -> Settlement:
         answer = self.chance.choice(ANSWERS)
         late = self.chance.random() < 0.2
         step: Step
@@ -224,7 +231,7 @@ class Both:
             async with self.rows.database.write() as connection:
                 said = await resolutions.resolve(
                     connection,
-                    await self._id(row.key),
+                    await self.id_of(row.key),
                     resolution,
                     actor="a test",
                     why=None,
@@ -238,12 +245,12 @@ class Both:
         key = self._any_waiting()
         if key is not None:
             async with self.rows.database.write() as connection:
-                id = await self._id(key)
+                id = await self.id_of(key)
                 said = await resolutions.cancel(connection, id, actor="a test", why=None)
             assert isinstance(said, DeliveryState) == endings.cancel(self.store, key)
             self.story.append(f"cancel: {said}")
 
-    async def _id(self, key: Key) -> DeliveryId:
+    async def id_of(self, key: Key) -> DeliveryId:
         (id,) = await self.rows.sql(
             "SELECT id FROM deliveries WHERE signal_id = :signal AND destination_id = :place",
             signal=key[0],
@@ -284,14 +291,11 @@ class Both:
         self.story.append(f"{place.name} is {mode}, {guarantee}")
 
     def _any_waiting(self) -> Key | None:
-        waiting = sorted(
-            (row for row in self.store.all_waiting()),
-            key=lambda row: (row.signal.seq, self._number(row.destination)),
-        )
+        waiting = sorted(self.store.all_waiting(), key=self.place_of)
         return self.chance.choice(waiting).key if waiting else None
 
-    def _number(self, id: DestinationId) -> int:
-        return [place.id for place in self.places].index(id)
+    def place_of(self, row: DeliveryRow) -> tuple[int, int]:
+        return row.signal.seq, [place.id for place in self.places].index(row.destination)
 
     async def compare(self) -> None:
         real, mine = await self._in_database(), self._in_memory()
@@ -301,10 +305,13 @@ class Both:
             for id, row in rows.items()
             if mine[table].get(id) != row
         ]
+        differences += [
+            f"{table} {id}: {row} in memory only"
+            for table, rows in mine.items()
+            for id, row in rows.items()
+            if id not in real[table]
+        ]
         assert not differences, "\n".join([*differences, "after", *self.story])
-        assert {table: len(rows) for table, rows in real.items()} == {
-            table: len(rows) for table, rows in mine.items()
-        }
 
     async def _in_database(self) -> Mapping[str, Mapping[Any, Any]]:
         return {

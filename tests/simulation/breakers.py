@@ -118,7 +118,7 @@ def _tried(
     probes, breaker, recent = [_probed(one) for one in said], row.breaker, Tally(0, 0)
     failed = any(probed.health is Health.BAD for probed in probes)
     if failed and breaker.state is BreakerState.CLOSED:
-        recent = _recent(store, row.id, policy.recent, breaker.since)
+        recent = _recent(store, row, policy.recent, breaker.since)
     for probed in probes:
         breaker = after(breaker, probed, recent, now=store.now, policy=policy, jitter=dice())
     return breaker
@@ -130,16 +130,16 @@ def _probed(one: Settlement) -> Probed:
     )
 
 
-def _recent(
-    store: Store, destination: DestinationId, within: timedelta, since: datetime | None
-) -> Tally:
+def _recent(store: Store, row: DestinationRow, within: timedelta, since: datetime | None) -> Tally:
+    """Of attempts at its present version."""
     told = {Outcome.DELIVERED, Outcome.NOT_SENT, Outcome.AMBIGUOUS, Outcome.NOT_PROCESSED}
     failures = total = 0
     longest = store.now - within - timedelta(seconds=30)
-    for one in store.attempts_since(destination, max(longest, since or longest)):
+    for one in store.attempts_since(row.id, max(longest, since or longest)):
         ended = one.finished_at is not None and one.finished_at > store.now - within
         asked = one.outcome is Outcome.NOT_PROCESSED and one.retry_after is not None
-        if ended and one.outcome in told and not asked:
+        present = one.delivery.version == row.version
+        if ended and present and one.outcome in told and not asked:
             failures += one.outcome is not Outcome.DELIVERED
             total += 1
     return Tally(failures, total)

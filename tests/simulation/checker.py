@@ -22,6 +22,7 @@ from tests.simulation.breakers import UNDER_WAY
 from tests.simulation.destination import Request
 from tests.simulation.evidence import evidence_of, name, once_only
 from tests.simulation.store import AttemptRow, Key
+from tests.simulation.trail import replay_equality
 from tests.simulation.world import World
 
 LONGEST_HOLD = timedelta(hours=1)
@@ -241,4 +242,6 @@ OWN: Sequence[Callable[[World], Finding]] = (
     positions.closed,
     positions.no_short,
     positions.not_in_vain,
+    positions.nothing_bought_after,
+    lambda world: replay_equality(world.store),
 )

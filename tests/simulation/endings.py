@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from database.resolutions import Resolution
 from database.settlements import Settlement
@@ -31,14 +31,14 @@ def settle(store: Store, settlements: Sequence[Settlement]) -> list[Settlement]:
     kept = [one for one in settlements if _settled(store, one)]
     rows = [store.deliveries[one.delivery.signal_id, one.delivery.destination_id] for one in kept]
     positions_follow(store, rows)
-    supersede(
-        store,
-        {
-            Ticker(one.delivery.ticker)
-            for one in settlements
-            if isinstance(one.step, Retry) and one.delivery.side is Side.BUY
-        },
-    )
+    waiting = {
+        Ticker(one.delivery.ticker)
+        for one in settlements
+        if isinstance(one.step, Retry) and one.delivery.side is Side.BUY
+    }
+    supersede(store, waiting)
+    if store.sold_all_at:
+        abandon(store, waiting, store.sold_all_at)
     return kept
 
 
@@ -64,7 +64,8 @@ def _settled(store: Store, one: Settlement) -> bool:
         case Ended(state, reason):
             store.end(row, state, reason)
             row.due_at = store.now + HELD_FOR if state is DeliveryState.HELD else row.due_at
-    store.tell_of(row, "retrying" if isinstance(one.step, Retry) else None)
+    word = "retrying" if isinstance(one.step, Retry) else None
+    store.tell_of(row, word, attempt=row.attempts, outcome=outcome.value)
     return True
 
 
@@ -109,6 +110,21 @@ def _expired(store: Store, row: DeliveryRow) -> None:
         store.end(row, DeliveryState.DEAD, "unresolved")
     else:
         store.end(row, end_of_life(row.signal.side), "expired")
+
+
+def abandon(store: Store, tickers: Collection[Ticker] | None, before: datetime) -> None:
+    """End buys that surely never left and were approved before this; of all tickers, if None."""
+    ended = in_order(
+        row
+        for row in store.all_waiting()
+        if _unsent_buy(row)
+        and row.queued_at <= before
+        and (tickers is None or row.signal.ticker in tickers)
+    )
+    for row in ended:
+        store.end(row, DeliveryState.SUPERSEDED, "sell_all")
+        store.tell_of(row)
+    positions_follow(store, ended)
 
 
 def supersede(store: Store, tickers: Collection[Ticker]) -> None:
@@ -174,8 +190,12 @@ def in_order(rows: Iterable[DeliveryRow]) -> list[DeliveryRow]:
 
 
 def _vain(store: Store, row: DeliveryRow) -> bool:
+    return _unsent_buy(row) and any(_exits_behind(store, row))
+
+
+def _unsent_buy(row: DeliveryRow) -> bool:
     waiting = row.state is DeliveryState.QUEUED and not row.possibly_sent
-    return waiting and row.signal.side is Side.BUY and any(_exits_behind(store, row))
+    return waiting and row.signal.side is Side.BUY
 
 
 def _exits_behind(store: Store, row: DeliveryRow) -> Iterator[DeliveryRow]:
@@ -197,6 +217,7 @@ def positions_follow(store: Store, settled: Sequence[DeliveryRow]) -> None:
     if store.rules.supersede:
         _end_moot(store, ids, settled)
     touched = [store.positions[id] for id in ids if id in store.positions]
+    touched += _beside(store, settled, touched)
     changing = {PositionState.OPENING, PositionState.OPEN, PositionState.CLOSING}
     becomes = {row.position.id: _followed(store, row) for row in touched if row.state in changing}
     for ticker in dict.fromkeys(row.position.ticker for row in touched):
@@ -226,14 +247,12 @@ def _moot(store: Store, exit_: DeliveryRow, here: Sequence[DeliveryRow]) -> bool
     waits = exit_.state is DeliveryState.QUEUED and not exit_.possibly_sent
     if exit_.signal.side is Side.BUY or not waits:
         return False
-    sold = max((row.signal.seq for row in here if _emptied(row)), default=0)
-    bought = progress(
-        row
-        for row in here
-        if row.signal.side is Side.BUY
-        and sold < row.signal.seq < exit_.signal.seq
-        and (row.kept.mode is exit_.kept.mode or not store.rules.dry_apart)
-    )
+    alike = [r for r in here if r.kept.mode is exit_.kept.mode or not store.rules.dry_apart]
+    sold = max((row.signal.seq for row in alike if _emptied(row)), default=0)
+    if exit_.position and store.positions[exit_.position].by_hand and not sold:
+        return False
+    buys = (row for row in alike if row.signal.side is Side.BUY)
+    bought = progress(row for row in buys if sold < row.signal.seq < exit_.signal.seq)
     return bought is None or is_moot(bought)
 
 
@@ -260,23 +279,40 @@ def progress(deliveries: Iterable[DeliveryRow]) -> Progress | None:
         any_delivered=delivered,
         possibly_sent=any(row.possibly_sent for row in rows),
         ended=all(state.final for state in states),
+        may_have=any(row.possibly_sent and row.state.final for row in rows),
         done=delivered and all(state in LATE for state in states),
     )
 
 
 def _followed(store: Store, row: PositionRow) -> PositionState:
     deliveries = store.of_position[row.position.id]
-    entry = _bought(row, deliveries)
+    entry = _bought(row, deliveries, store.exits[row.position.ticker])
     exit_ = progress(d for d in deliveries if d.signal.id == row.position.exit_signal_id)
+    if exit_ and row.position.exit_signal_id in store.only:
+        exit_ = replace(exit_, done=False)
     return follow(row.state, entry, exit_)
 
 
-def _bought(row: PositionRow, deliveries: Sequence[DeliveryRow]) -> Progress | None:
+def _beside(
+    store: Store, settled: Sequence[DeliveryRow], touched: Sequence[PositionRow]
+) -> list[PositionRow]:
+    """Other positions of a ticker that was sold: all there was of it there is gone."""
+    sold = dict.fromkeys(
+        row.signal.ticker
+        for row in settled
+        if row.signal.side is Side.SELL and row.state is DeliveryState.DELIVERED
+    )
+    return [row for row in store.positions_of(sold) if row not in touched]
+
+
+def _bought(
+    row: PositionRow, deliveries: Sequence[DeliveryRow], exits: Sequence[DeliveryRow]
+) -> Progress | None:
     """How far its buys are that were not sold since; done when all that arrived was."""
     buys = [d for d in deliveries if d.signal.side is Side.BUY]
     if row.position.entry_signal_id is None or not buys:
         return None
-    kept = [buy for buy in buys if not any(_sells(one, buy) for one in deliveries)]
+    kept = [buy for buy in buys if not any(_sells(one, buy) for one in exits)]
     found = progress(kept) or Progress(any_delivered=False, possibly_sent=False, ended=True)
     return replace(found, done=len(kept) < len(buys) and not any(b.may_be_there for b in kept))
 

@@ -119,7 +119,14 @@ def _leased(store: Store, row: DeliveryRow, lasting: timedelta, replica: str) ->
     )
     store.attempts[row.key, row.epoch] = attempt
     store.attempts_at[row.destination].append(attempt)
-    store.tell("delivery.sending", row.signal.id, row.key, attempt=row.attempts)
+    store.tell(
+        "delivery.sending",
+        row.signal.id,
+        row.key,
+        attempt=row.attempts,
+        possible_resend=row.possibly_sent,
+        destination_version=row.version,
+    )
     return row.leased(store.now)
 
 

@@ -18,17 +18,18 @@ from tests.simulation.world import World
 def closed(world: World) -> Finding:
     """What is closed was sold wherever it may have been bought; what is void was bought nowhere."""
     faults: list[str] = []
+    gone = {key for word in world.store.words for key in word.gone or ()}
     for id, members in _united(world).items():
         state = world.store.positions[id].state
         deliveries = [row for member in members for row in world.store.of_position[member]]
-        holders = [*_holders(deliveries)]
+        holders = [row for row in _holders(deliveries) if row.key not in gone]
         if state is PositionState.VOID and holders:
             faults.append(f"{id.int} is void; {name(holders[0].key)} may have arrived")
         if state is PositionState.CLOSED:
             faults += [
                 f"{id.int} is closed; {name(row.key)} may have arrived, and was not sold there"
                 for row in holders
-                if not any(_sold(row, exit_) for exit_ in deliveries)
+                if not any(_sold(row, exit_) for exit_ in world.store.exits[row.signal.ticker])
             ]
     return found("I13", "closed is sold", f"{len(world.store.positions):,} positions", faults)
 
@@ -72,6 +73,8 @@ def no_short(world: World) -> Finding:
         row = world.store.deliveries[request.key]
         if row.signal.side is Side.SELL and not row.signal.partial and row.position:
             group = members[row.position]
+            if any(world.store.positions[id].by_hand for id in group):
+                continue
             buys = [one for id in group for one in attempts.get((id, row.destination), ())]
             if not any(map(_may_have_arrived, buys)):
                 faults.append(f"{name(request.key)} left where nothing was bought")
@@ -99,6 +102,16 @@ def not_in_vain(world: World) -> Finding:
         if exit_.signal.seq > one.delivery.signal.seq and _waited(exit_, one)
     ]
     return found("I13", "not in vain", f"{len(world.store.attempts):,} attempts", faults)
+
+
+def nothing_bought_after(world: World) -> Finding:
+    """I14: after everything was sold no buy approved before leaves, unless it had been tried."""
+    sold_at, faults = world.store.sold_all_at, list[str]()
+    for one in world.store.attempts.values():
+        first = one.side is Side.BUY and one.epoch == 1
+        if sold_at and first and one.started_at > sold_at > one.delivery.queued_at:
+            faults.append(f"{name(one.delivery.key)} was leased after everything was sold")
+    return found("I14", "sell-all", f"last at {sold_at}", faults)
 
 
 def _waited(exit_: DeliveryRow, buy: AttemptRow) -> bool:

@@ -167,6 +167,10 @@ class PositionRow:
     def state(self) -> PositionState:
         return self.position.state
 
+    @property
+    def by_hand(self) -> bool:
+        return self.position.entry_signal_id is None
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -174,12 +178,32 @@ class Event:
     event: str
     signal: SignalId | None = None
     delivery: Key | None = None
+    position: PositionId | None = None
     detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """An operator's word: that he holds a ticker, or (``gone``: of these buys) nothing any more.
+
+    ``number`` is its place among his words, ``after`` how many deliveries there were before it;
+    ``back`` are the words that this one takes back.
+    """
+
+    number: int
+    ticker: Ticker
+    after: int
+    gone: frozenset[Key] | None = None
+    back: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True, eq=False)
 class Store:
-    """All rows; finished ones are kept, and found by index as in the database."""
+    """All rows; finished ones are kept, and found by index as in the database.
+
+    ``only`` are the signals for a single destination; ``words`` is what an operator said of
+    positions.
+    """
 
     now: datetime
     rules: Rules = field(default_factory=Rules)
@@ -195,6 +219,7 @@ class Store:
     of_position: dict[PositionId, list[DeliveryRow]] = field(
         default_factory=lambda: defaultdict(list)
     )
+    exits: dict[Ticker, list[DeliveryRow]] = field(default_factory=lambda: defaultdict(list))
     attempts: dict[tuple[Key, int], AttemptRow] = field(
         default_factory=dict[tuple[Key, int], AttemptRow]
     )
@@ -206,27 +231,42 @@ class Store:
         default_factory=lambda: defaultdict(dict)
     )
     events: list[Event] = field(default_factory=list[Event])
+    paused: bool = False
+    sold_all_at: datetime | None = None
+    only: dict[SignalId, DestinationId] = field(default_factory=dict[SignalId, DestinationId])
+    words: list[Word] = field(default_factory=list[Word])
 
     def tell(
         self,
         event: str,
         signal: SignalId | None = None,
         delivery: Key | None = None,
+        position: PositionId | None = None,
         **detail: Any,
     ) -> None:
-        self.events.append(Event(self.now, event, signal, delivery, detail))
+        said = {name: value for name, value in detail.items() if value is not None}
+        self.events.append(Event(self.now, event, signal, delivery, position, said))
 
-    def tell_of(self, row: DeliveryRow, word: str | None = None) -> None:
+    def tell_of(self, row: DeliveryRow, word: str | None = None, **detail: Any) -> None:
         """What became of a delivery, as its event."""
-        self.tell(f"delivery.{word or row.state}", row.signal.id, row.key, reason=row.reason)
+        self.tell(
+            f"delivery.{word or row.state}", row.signal.id, row.key, reason=row.reason, **detail
+        )
 
     def queue(self, row: DeliveryRow) -> None:
         assert row.key not in self.deliveries, "a delivery for each destination"
         self.deliveries[row.key] = row
         self.waiting[row.destination][row.key] = row
+        if row.signal.side is Side.SELL:
+            self.exits[row.signal.ticker].append(row)
         if row.position is not None:
             self.of_position[row.position].append(row)
-        self.tell_of(row)
+        self.tell_of(
+            row,
+            destination_id=row.destination,
+            destination_version=row.version,
+            position_id=row.position or "",
+        )
 
     def end(self, row: DeliveryRow, state: DeliveryState, reason: str | None) -> None:
         """Put a delivery into a state in which nobody works on it; final, unless it is held."""
@@ -248,7 +288,7 @@ class Store:
         """Every unfinished delivery."""
         return (row for rows in self.waiting.values() for row in rows.values())
 
-    def keep(self, position: Position) -> PositionRow:
+    def keep(self, position: Position, **detail: Any) -> PositionRow:
         """Write a position as it is now, and tell of it."""
         row = self.positions.get(position.id)
         if row is None:
@@ -260,7 +300,14 @@ class Store:
         else:
             mine[position.id] = row
         assert sum(one.state.live for one in mine.values()) <= 1, "one live position of a ticker"
-        self.tell(f"position.{position.state}", position.exit_signal_id or position.entry_signal_id)
+        self.tell(
+            f"position.{position.state}",
+            position.exit_signal_id or position.entry_signal_id,
+            position=position.id,
+            ticker=position.ticker,
+            successor=row.merged,
+            **detail,
+        )
         return row
 
     def hand_over(self, ended: PositionId, standing: PositionId) -> None:

@@ -4,6 +4,7 @@ import random  # noqa: TID251  chance is drawn from a seed, so that a failure ca
 
 import pytest
 
+from database import rebuilding
 from engines.clock import utc_now
 from engines.relay.leasing import Leasing
 from tests.database.rows import Rows
@@ -28,3 +29,7 @@ async def test_both_do_the_same(rows: Rows, seed: int) -> None:
     for _ in range(STEPS):
         await both.step()
         await both.compare()
+    async with rows.database.read() as connection:
+        found = await rebuilding.compare(connection)
+    assert not found.differences, "\n".join([*found.differences, "after", *both.story])
+    assert found.events > STEPS / 4

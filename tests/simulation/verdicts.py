@@ -1,13 +1,14 @@
 """Signals appended, judged in order and recorded, as `database.journal` and `database.verdicts`."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from domain.delivery import DeliveryState, DestinationId
 from domain.destination import DestinationState, Mode
 from domain.gate import GatePolicy, Judged, Verdict, judge_in_order
 from domain.position import PositionId
 from domain.signal import Side, Signal, SignalStatus
+from domain.ticker import Ticker
 from domain.universe import Universe
 from tests.simulation import endings
 from tests.simulation.store import DeliveryRow, DestinationRow, Kept, SignalRow, Store
@@ -15,10 +16,16 @@ from tests.simulation.store import DeliveryRow, DestinationRow, Kept, SignalRow,
 
 def append(store: Store, signal: Signal) -> None:
     row = store.signals[signal.id] = SignalRow(signal)
-    store.tell("signal.received", signal.id)
+    store.tell(
+        "signal.received",
+        signal.id,
+        source=signal.source,
+        ticker=signal.ticker,
+        side=signal.side,
+    )
     if signal.expires_at <= store.now:
         row.status = SignalStatus.EXPIRED
-        store.tell("signal.expired", signal.id)
+        store.tell("signal.expired", signal.id, reason="expired")
     else:
         store.undecided[signal.id] = row
 
@@ -30,16 +37,23 @@ def judge(
     signals = [row.signal for row in list(store.undecided.values())[:limit]]
     if not signals:
         return None
+    judged = decide(store, signals, universe=universe, policy=policy)
+    record(store, judged)
+    return judged
+
+
+def decide(
+    store: Store, signals: Sequence[Signal], *, universe: Universe | None, policy: GatePolicy
+) -> Judged:
+    """What becomes of these, as the gate has it; nothing is written."""
     held = store.positions_of(signal.ticker for signal in signals)
-    judged = judge_in_order(
+    return judge_in_order(
         signals,
         universe=universe,
         positions=[row.position for row in held],
-        policy=policy,
+        policy=replace(policy, buying_paused=store.paused),
         now=store.now,
     )
-    record(store, judged)
-    return judged
 
 
 def any_enabled(store: Store) -> bool:
@@ -86,15 +100,44 @@ def _in_use(row: DestinationRow) -> bool:
 
 def _entered(store: Store, decided: Sequence[tuple[Signal, Verdict]]) -> Iterator[Entered]:
     """The buys of the positions that are judged about, those of this batch among them."""
-    for position in {v.position_id for _, v in decided if v.position_id is not None}:
+    positions = {v.position_id for _, v in decided if v.position_id is not None}
+    yield from _by_hand(store, positions)
+    for position in positions:
         for row in store.of_position[position]:
             if row.signal.side is Side.BUY and row.may_be_there:
                 yield Entered(position, row.destination, row.signal.seq, row.version, row.kept)
     for signal, verdict in decided:
         if verdict.status is SignalStatus.APPROVED and signal.side is Side.BUY:
-            for row in filter(_in_use, store.destinations.values()):
+            for row in filter(_in_use, _meant(store, signal)):
                 kept = row.kept(row.version)
                 yield Entered(verdict.position_id, row.id, signal.seq, row.version, kept)
+
+
+def held_at(store: Store, position: PositionId) -> set[DestinationId]:
+    """Where an exit of this position is to go."""
+    buys = [
+        Entered(position, row.destination, row.signal.seq, row.version, row.kept)
+        for row in store.of_position[position]
+        if row.signal.side is Side.BUY and row.may_be_there
+    ]
+    everything = [*buys, *_by_hand(store, [position])]
+    ticker = store.positions[position].position.ticker
+    return {one.destination for one in everything if not _is_sold(store, ticker, one)}
+
+
+def _by_hand(store: Store, positions: Iterable[PositionId]) -> Iterator[Entered]:
+    """What an operator holds, he holds everywhere."""
+    for position in positions:
+        known = store.positions.get(position)
+        if known and known.position.entry_signal_id is None:
+            for row in filter(_in_use, store.destinations.values()):
+                yield Entered(position, row.id, 0, row.version, row.kept(row.version))
+
+
+def _meant(store: Store, signal: Signal) -> Sequence[DestinationRow]:
+    """Where a signal is to go, as far as it is its own: everywhere, or to one destination only."""
+    only = store.only.get(signal.id)
+    return [row for row in store.destinations.values() if only in {None, row.id}]
 
 
 def _deliveries(
@@ -103,7 +146,7 @@ def _deliveries(
     if verdict.status is not SignalStatus.APPROVED:
         return
     holding = dict(_holding(store, signal, verdict, entered))
-    for row in store.destinations.values():
+    for row in _meant(store, signal):
         held = holding.get(row.id)
         if held if holding else _in_use(row):
             version = _version(store, row, held or [])
@@ -128,8 +171,8 @@ def _holding(
         return
     mine = [e for e in entered if e.position == verdict.position_id and e.seq < signal.seq]
     for destination in {one.destination for one in mine}:
-        emptied = _emptied(store, verdict.position_id, destination)
-        left = [one for one in mine if one.destination == destination and one.seq > emptied]
+        here = (one for one in mine if one.destination == destination)
+        left = [one for one in here if not _is_sold(store, signal.ticker, one)]
         if left:
             yield destination, left
 
@@ -137,25 +180,26 @@ def _holding(
 def _version(store: Store, row: DestinationRow, held: Sequence[Entered]) -> int:
     """The current one, unless what is sold was bought in the other mode."""
     live = [one.version for one in held if one.kept.mode is Mode.LIVE]
+    is_dry = row.kept(row.version).mode is Mode.DRY_RUN
     if held and not live:
-        return max(one.version for one in held)
-    turned_dry = row.kept(row.version).mode is Mode.DRY_RUN
-    return max(live) if live and turned_dry and store.rules.dry_apart else row.version
+        return row.version if is_dry else max(one.version for one in held)
+    return max(live) if live and is_dry and store.rules.dry_apart else row.version
 
 
-def _emptied(store: Store, position: PositionId, destination: DestinationId) -> int:
-    """The seq of the last full exit that was delivered there; 0 when there is none."""
-    return max(
-        (
-            row.signal.seq
-            for row in store.of_position[position]
-            if row.destination == destination
-            and row.signal.side is Side.SELL
-            and not row.signal.partial
-            and row.state is DeliveryState.DELIVERED
-        ),
-        default=0,
+def _is_sold(store: Store, ticker: Ticker, bought: Entered) -> bool:
+    """Whether a full exit was delivered there since; what is held by hand, only its own sells."""
+    return any(
+        row.destination == bought.destination
+        and not row.signal.partial
+        and row.state is DeliveryState.DELIVERED
+        and row.signal.seq > bought.seq
+        and (row.position == bought.position or _is_alike(row, bought))
+        for row in store.exits[ticker]
     )
+
+
+def _is_alike(row: DeliveryRow, bought: Entered) -> bool:
+    return bought.seq > 0 and row.kept.mode is bought.kept.mode
 
 
 def _move(store: Store, judged: Judged, decided: set[object]) -> None:

@@ -3,16 +3,15 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeAlias
-from uuid import uuid4
 
 import httpx
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from config import Settings
@@ -20,7 +19,8 @@ from database.pool import Database
 from demo.asgi import answer, body_of
 from demo.finviz import Account, MadeUpFinviz, made_up_market
 from main import Outside, build
-from tests.conftest import KEY, SERVER
+from tests.clones import address, fresh
+from tests.conftest import KEY
 
 WEBHOOK_TOKEN = "in-process-webhook-token-0123456789abcdef"
 UPDATE_TOKEN = "in-process-finviz-update-token-0123456789"
@@ -56,7 +56,7 @@ def settings(**changes: object) -> Settings:
         "dest_webhook_rate_limiting_enabled": False,
         "finviz_base_url": "http://finviz.example",
         "finviz_slow_when_closed": False,
-        "finviz_config_file": "no-such-file.json",
+        "finviz_config_file": "no-such-folder/no-such-file.json",
         "top_n": TOP_N,
         "worker_concurrency": 2,
         "buy_ttl_sec": 900,
@@ -73,27 +73,11 @@ async def until(condition: Condition, what: str, seconds: float = 15) -> None:
         await asyncio.sleep(0.02)
 
 
-def database_url(name: str) -> str:
-    url = make_url(SERVER).set(drivername="postgresql+asyncpg", database=name)
-    return url.render_as_string(hide_password=False)
-
-
-async def _server(statement: str) -> None:
-    server = Database.connect(database_url("postgres"), patience=timedelta(seconds=60))
-    async with server.autocommit() as connection:
-        await connection.execute(text(statement))
-    await server.close()
-
-
 @asynccontextmanager
 async def cloned(template: str) -> AsyncGenerator[str]:
     """A database of one's own; yield its address."""
-    name = f"web_{uuid4().hex}"
-    await _server(f"CREATE DATABASE {name} TEMPLATE {template}")
-    try:
-        yield database_url(name)
-    finally:
-        await _server(f"DROP DATABASE {name} WITH (FORCE)")
+    async with fresh(template) as name:
+        yield address(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +108,11 @@ class Destination:
 
 
 @asynccontextmanager
-async def alive(app: ASGIApp) -> AsyncGenerator[ASGIApp]:
-    """Start and stop an application as a server does; requests carry the state it left."""
+async def alive(app: ASGIApp, *, limited: bool = True) -> AsyncGenerator[ASGIApp]:
+    """Start and stop an application as a server does; requests carry the state it left.
+
+    Not ``limited``: it takes any number of wrong tokens.
+    """
     state: dict[str, Any] = {}
     said: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
     asked: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
@@ -134,6 +121,8 @@ async def alive(app: ASGIApp) -> AsyncGenerator[ASGIApp]:
     await asked.put({"type": "lifespan.startup"})
     answer = await said.get()
     assert answer["type"] == "lifespan.startup.complete", answer
+    if not limited:
+        state["refusals"].most = state["refusals"].most_together = 10**9
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, "state": dict(state)}, receive, send)
@@ -177,7 +166,7 @@ async def call(
     async def send(message: MutableMapping[str, Any]) -> None:
         got.append(message)
 
-    await app(_scope(method, path, headers), receive, send)
+    await app(http_scope(method, path, headers), receive, send)
     start = got[0]
     return Answer(
         status=start["status"],
@@ -186,7 +175,7 @@ async def call(
     )
 
 
-def _scope(method: str, path: str, headers: Sequence[tuple[bytes, bytes]]) -> Scope:
+def http_scope(method: str, path: str, headers: Sequence[tuple[bytes, bytes]]) -> Scope:
     path, _, query = path.partition("?")
     return {
         "type": "http",
@@ -253,9 +242,19 @@ class Relay:
 
 @asynccontextmanager
 async def relay(
-    url: str, *, own_url: str | None = None, wait: bool = True, **changes: object
+    url: str,
+    *,
+    own_url: str | None = None,
+    wait: bool = True,
+    notices: httpx.AsyncBaseTransport | None = None,
+    strict: bool = False,
+    parts: Mapping[str, Any] | None = None,
+    **changes: object,
 ) -> AsyncGenerator[Relay]:
-    """Build, start, and (``wait``) have a list. The test's own view goes by ``own_url``."""
+    """Build, start, and (``wait``) have a list. The test's own view goes by ``own_url``.
+
+    Tests show more wrong tokens a minute than anybody else: only ``strict`` ones are limited.
+    """
     token = str(changes.get("finviz_auth_token", ""))
     email, password = (str(changes.get(f"finviz_{name}", "")) for name in ("email", "password"))
     finviz, destination = (
@@ -268,12 +267,16 @@ async def relay(
         Destination(),
     )
     outside = Outside(
-        finviz=httpx.ASGITransport(finviz), destination=httpx.ASGITransport(destination)
+        finviz=httpx.ASGITransport(finviz),
+        destination=httpx.ASGITransport(destination),
+        notices=notices,
     )
-    built = build(settings(**changes), url, outside=outside, check_durability=False)
+    built = build(
+        settings(**changes), url, outside=outside, check_durability=False, **(parts or {})
+    )
     database = Database.connect(own_url or url, pool=2, patience=timedelta(seconds=20))
     async with (
-        alive(built) as app,
+        alive(built, limited=strict) as app,
         httpx.AsyncClient(
             transport=httpx.ASGITransport(app, client=("127.0.0.1", 40_000)),
             base_url="http://127.0.0.1:8000",

@@ -33,31 +33,45 @@ async def test_an_alert_that_goes_round_in_circles_is_refused(shared: Relay) -> 
     assert not await shared.rows("SELECT id FROM signals WHERE ticker = 'ROUND'")
 
 
+def wants(shown: str) -> str:
+    """What the overview says under "Wants a look"."""
+    return shown.partition("Wants a look")[2].partition("The last 24 hours")[0]
+
+
+async def noticed(relay: Relay, ticker: str) -> str:
+    async def is_there() -> bool:
+        return ticker in wants(await page(relay))
+
+    await until(is_there, f"an item about {ticker} on the overview")
+    return wants(await page(relay))
+
+
 async def test_a_sell_without_a_position_is_shown_until_somebody_looks(shared: Relay) -> None:
     answer = await shared.post({"ticker": "LONESOME", "action": "sell"})
-    await shared.settled(answer.json()["signal_id"])
-    shown = await page(shared)
-    assert "rejected in the last 24 hours because no position is open here" in shown
-    table = shown.partition("Wants a look")[2].partition("Latest signals")[0]
-    assert "LONESOME" in table
-    await shared.execute(
-        "UPDATE signals SET received_at = received_at - interval '25 hours'"
-        " WHERE ticker = 'LONESOME'"
-    )
-    table = (await page(shared)).partition("Latest signals")[0]
-    assert "LONESOME" not in table
+    life = await shared.settled(answer.json()["signal_id"])
+    shown = await noticed(shared, "LONESOME")
+    assert f'href="/admin/signals/{life["id"]}"' in shown
+    assert 'href="/admin/attention"' in shown
+    items = (await shared.read("/api/attention?ticker=LONESOME"))["items"]
+    bearer = {"authorization": f"Bearer {ADMIN_TOKEN}"}
+    for item in items:
+        await shared.http.post(f"/api/attention/{item['id']}/resolve", headers=bearer)
+    assert "LONESOME" not in wants(await page(shared))
 
 
 async def test_a_delivery_given_up_is_shown_and_counted(shared: Relay, listed: str) -> None:
-    answer = await shared.post({"ticker": listed, "action": "buy", "test": "dead"})
-    life = await shared.settled(answer.json()["signal_id"])
-    await shared.execute(
-        "UPDATE deliveries SET state = 'dead' WHERE signal_id = :id", id=life["id"]
-    )
+    shared.destination.status = 404
+    try:
+        answer = await shared.post({"ticker": listed, "action": "buy", "test": "dead"})
+        life = await shared.settled(answer.json()["signal_id"])
+    finally:
+        shared.destination.status = 200
+    assert life["status"] == "dead"
     assert (await shared.read("/status"))["dead_24h"] == 1
-    shown = await page(shared)
-    assert "1 delivery was given up in the last 24 hours" in shown
-    assert life["id"] in shown.partition("Wants a look")[2].partition("Latest signals")[0]
+    shown = await noticed(shared, listed)
+    assert "is dead" in shown
+    assert life["id"] in shown
+    assert "<b>1</b> dead</a>" in await page(shared)
 
 
 async def test_a_destination_that_asked_us_to_wait_is_named(shared: Relay) -> None:

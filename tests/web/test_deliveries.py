@@ -61,10 +61,16 @@ async def test_a_held_delivery_is_listed_and_raises_attention(shared: Relay, lis
     assert one["possibly_sent"] is True
     (main,) = (await shared.read("/status"))["destinations"]
     assert main["held"] >= 1
-    page = (await shared.http.get("/admin", headers=await signed_in(shared))).text
+    browser = await signed_in(shared)
+    page = (await shared.http.get("/admin", headers=browser)).text
     assert "held: outcome unknown" in page
     assert "held for main, outcome unknown" in page
-    assert one["signal_id"] in page.partition("Wants a look")[2].partition("Latest signals")[0]
+
+    async def is_told() -> bool:
+        page = (await shared.http.get("/admin", headers=browser)).text
+        return one["signal_id"] in page.partition("Wants a look")[2].partition("Latest signals")[0]
+
+    await until(is_told, "an item of the held delivery")
 
 
 @pytest.mark.parametrize(

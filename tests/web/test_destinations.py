@@ -159,7 +159,10 @@ async def test_a_name_is_taken_once(shared: Relay, one: dict[str, Any]) -> None:
 
 
 async def test_the_relay_itself_and_foreign_networks_are_no_destination(template: str) -> None:
-    own = {"public_url": "https://relay.example.com", "private_destinations": "192.168.7.0/24"}
+    own: dict[str, Any] = {
+        "public_url": "https://relay.example.com",
+        "private_destinations": "192.168.7.0/24",
+    }
     async with cloned(template) as url, relay(url, wait=False, **own) as it:
         for address, status in (
             ("https://relay.example.com/webhook/in", 400),

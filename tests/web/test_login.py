@@ -2,10 +2,12 @@
 
 import base64
 import hashlib
+from uuid import uuid4
 
 import httpx
 import pytest
 
+from tests.web.operating import signed_in
 from tests.web.stage import ADMIN_TOKEN, UPDATE_TOKEN, WEBHOOK_TOKEN, Relay, call
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -140,6 +142,95 @@ async def test_signing_out_ends_the_session_everywhere(shared: Relay) -> None:
     assert all("max-age=0" in line.lower() for line in answer.headers.get_list("set-cookie"))
 
 
+async def test_signing_in_again_ends_the_session_this_browser_had(shared: Relay) -> None:
+    old, others = await session(shared), await session(shared)
+    refused = await submit(shared, "wrong", cookie=f"session={old}")
+    assert refused.status_code == 401
+    assert await is_in(shared, old), "a refused sign-in ends nothing"
+    answer = await submit(shared, cookie=f"session={old}")
+    new = answer.cookies["session"]
+    assert new not in {old, others}
+    assert not await is_in(shared, old)
+    assert await is_in(shared, new)
+    assert await is_in(shared, others)
+
+
+# ── Where a sign-in leads ───────────────────────────────────────────────────────────────────
+
+OUR_PAGES = [
+    "/admin",
+    "/admin/signals",
+    "/admin/settings/sources/tv-1_b",
+    "/admin/list/BRK.B",
+    "/admin/signals?ticker=AAPL&since=2026-01-01T00%3A00%3A00Z",
+    "/admin?to=//evil.example",
+]
+ELSEWHERE = [
+    "//evil.example",
+    "///evil.example",
+    "https://evil.example/admin",
+    "http:/admin",
+    "javascript:alert(1)",
+    "data:text/html,x",
+    "/\\evil.example",
+    "\\\\evil.example/admin",
+    "/admin\\..\\..",
+    "/admin/../x",
+    "/admin/..",
+    "/admin/./x",
+    "/admin/%2e%2e/x",
+    "/admin/%2e%2e%2fx",
+    "/admin/..%2fx",
+    "/admin//evil.example",
+    "/admin/%2f%2fevil.example",
+    "/adminevil",
+    "/admin.evil.example",
+    "/admin@evil.example",
+    "/webhook/in",
+    "/api/config/export",
+    " /admin",
+    "/admin\n//evil.example",
+    "/admin\r\nlocation: https://evil.example",
+    "/admin?x=\x00",
+    "/admin?x=\\evil",
+    "/admin/\u2215evil",
+    "/ADMIN",
+    "",
+]
+
+
+async def led_to(relay: Relay, to: str) -> str:
+    given = {"token": ADMIN_TOKEN, "to": to}
+    answer = await relay.http.post("/admin/login", data=given)
+    relay.http.cookies.clear()
+    assert answer.status_code == 303
+    return answer.headers["location"]
+
+
+@pytest.mark.parametrize("to", OUR_PAGES)
+async def test_a_sign_in_leads_back_to_the_page_it_was_wanted_for(shared: Relay, to: str) -> None:
+    assert await led_to(shared, to) == to
+    page = await shared.http.get("/admin/login", params={"to": to})
+    assert 'name="to"' in page.text
+
+
+@pytest.mark.parametrize("to", ELSEWHERE)
+async def test_a_sign_in_never_leads_elsewhere(shared: Relay, to: str) -> None:
+    page = await shared.http.get("/admin/login", params={"to": to})
+    assert 'name="to"' not in page.text
+    location = await led_to(shared, to)
+    assert location == "/admin"
+
+
+async def test_who_was_sent_to_sign_in_comes_back(shared: Relay) -> None:
+    sent = await shared.http.get("/admin/positions?x=1%202")
+    assert sent.headers["location"] == "/admin/login?to=/admin/positions%3Fx%3D1%25202"
+    page = await shared.http.get(sent.headers["location"])
+    assert 'name="to" value="/admin/positions?x=1%202"' in page.text
+    posted = await shared.http.post("/admin/sell")
+    assert posted.headers["location"] == "/admin/login", "a form is not sent again by itself"
+
+
 @pytest.mark.parametrize(
     ("ages", "alive"),
     [
@@ -182,7 +273,8 @@ async def test_no_session_is_kept_in_clear(shared: Relay) -> None:
     [last] = await shared.rows(
         "SELECT actor, detail FROM events WHERE event = 'session.begun' ORDER BY id DESC LIMIT 1"
     )
-    assert (last.actor, last.detail) == ("admin token", {"from": "127.0.0.1"})
+    name = hashlib.sha256(one.encode()).hexdigest()[:12]
+    assert (last.actor, last.detail) == ("admin token", {"from": "127.0.0.1", "session": name})
 
 
 @pytest.mark.parametrize(
@@ -206,3 +298,16 @@ async def test_a_form_that_is_none_is_refused(shared: Relay) -> None:
     assert too_large.status == 413
     odd = await call(shared.app, "POST", "/admin/login", chunks=[b"\xff&=&token&%00=%ff"])
     assert odd.status in {401, 403}
+
+
+async def test_a_person_at_a_wrong_address_is_told_so_on_a_page(shared: Relay) -> None:
+    """A program is told as JSON, a browser as a page with a way on."""
+    headers = await signed_in(shared)
+    for path, status in (("nowhere", 404), ("signals/nonsense", 400), (f"signals/{uuid4()}", 404)):
+        told = await shared.http.get(f"/admin/{path}", headers=headers)
+        seen = await shared.http.get(f"/admin/{path}", headers=headers | {"accept": "text/html"})
+        assert (told.status_code, seen.status_code) == (status, status)
+        assert told.headers["content-type"] == "application/problem+json"
+        assert seen.headers["content-type"] == "text/html; charset=utf-8"
+        assert 'role="alert"' in seen.text
+        assert 'href="/admin"' in seen.text

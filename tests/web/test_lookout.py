@@ -231,7 +231,7 @@ async def test_who_may_not_is_told_nothing(shared: Relay) -> None:
 async def suspected(relay: Relay) -> list[str]:
     """Have the list suspected, and no second look confirm it; return its tickers."""
     assert (await post(relay, "universe/refresh")).status_code == 202
-    await until(lambda: has_pending(relay), "a suspect list", 5)
+    await until(lambda: has_pending(relay), "a suspect list")
     await post(relay, "lookout/pause", {"reason": "a test"})
     return (await relay.read("/api/universe"))["pending"]["tickers"]
 
@@ -279,7 +279,7 @@ async def test_a_refused_list_stays_out_however_often_it_is_seen(template: str) 
         assert (await post(it, "universe/refuse", {"tickers": seen})).status_code == 409
         await it.execute("UPDATE watches SET due_at = now()")
         await post(it, "lookout/resume")
-        await until(lambda: has_pending(it), "another look", 5)
+        await until(lambda: has_pending(it), "another look")
         after = await it.read("/api/universe")
         assert "refused by an operator" in after["pending"]["reason"]
         assert (after["version"], after["tickers"]) == (before["version"], before["tickers"])
@@ -294,7 +294,7 @@ async def test_a_whole_market_that_is_meant_is_not_doubted_again(template: str) 
         one = await active(it)
         assert (one["whole_market"], one["url"]) == (True, EXAMPLE_URL)
         await post(it, "lookout/resume")
-        await until(lambda: has_asked_as(it, one["version"]), "a look at the changed screen", 5)
+        await until(lambda: has_asked_as(it, one["version"]), "a look at the changed screen")
         after = await it.read("/api/universe")
         assert (after["pending"], after["version"]) == (None, answer.json()["version"])
 

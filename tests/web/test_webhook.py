@@ -14,6 +14,8 @@ from tests.web.stage import (
     WEBHOOK_TOKEN,
     Relay,
     call,
+    cloned,
+    relay,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -265,3 +267,15 @@ async def test_alerts_are_posted(shared: Relay, method: str) -> None:
 async def test_a_neighbouring_path_is_another(shared: Relay) -> None:
     answer = await call(shared.app, "POST", "/webhook/inside")
     assert answer.status == 404
+
+
+async def test_a_wrong_token_is_told_to_the_audit_trail(template: str) -> None:
+    """Once a minute from an address: the operator who mistyped it learns that somebody knocks."""
+    async with cloned(template) as url, relay(url) as one:
+        for _ in range(3):
+            answer = await one.http.post("/webhook/in/not-the-token", json={"ticker": "AAPL"})
+            assert answer.status_code == 401
+        told = await one.rows(
+            "SELECT actor, detail->>'door', origin FROM events WHERE event = 'access.refused'"
+        )
+        assert [tuple(row) for row in told] == [("nobody", "POST /webhook/in", "127.0.0.1")]

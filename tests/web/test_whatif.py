@@ -12,7 +12,14 @@ from web import whatif
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-TABLES = ("signals", "deliveries", "positions", "events", "universes", "screens")
+COUNTS = [
+    *(
+        f"SELECT count(*) FROM {table}"
+        for table in ("signals", "deliveries", "positions", "universes", "screens")
+    ),
+    # The keeper tells once, some time after the start, that the list is trusted.
+    "SELECT count(*) FROM events WHERE event NOT LIKE 'trust.%'",
+]
 
 
 async def now(relay: Relay) -> datetime:
@@ -43,7 +50,7 @@ async def test_only_what_is_asked_flips_and_nothing_is_written(shared: Relay) ->
     since = await now(shared)
     ticker = shared.finviz.market[TOP_N - 1].ticker
     await decided(shared, (ticker, "buy"), ("NOTTHERE", "buy"), (ticker, "sell"))
-    before = [await shared.rows(f"SELECT count(*) FROM {table}") for table in TABLES]
+    before = [await shared.rows(count) for count in COUNTS]
     as_it_was = await found(shared, since)
     assert as_it_was["flips"] == as_it_was["notes"] == []
     assert as_it_was["judged"] == 3
@@ -65,7 +72,26 @@ async def test_only_what_is_asked_flips_and_nothing_is_written(shared: Relay) ->
     assert sold["would"]["reason"] == "no_position"
     assert fewer["settings"]["top_n"] == TOP_N - 1
     assert fewer["settings"]["list_max_age"] is None
-    assert [await shared.rows(f"SELECT count(*) FROM {table}") for table in TABLES] == before
+    assert [await shared.rows(count) for count in COUNTS] == before
+
+
+async def test_other_rules_are_asked_for_as_they_are_set(shared: Relay, listed: str) -> None:
+    since = await now(shared)
+    await decided(shared, (listed, "buy"))
+    rules = {"every": {"refused": [f"NASDAQ:{listed.lower()}"]}}
+    answer = await found(shared, since, rules=rules)
+    (flip,) = answer["flips"]
+    assert (flip["was"]["status"], flip["would"]["reason"]) == ("approved", "refused_ticker")
+    assert answer["settings"]["rules"]["every"]["refused"] == [listed]
+    assert (await found(shared, since, rules={}))["flips"] == []
+    cases: dict[str, dict[str, Any]] = {
+        "rules.every.refused.0": {"every": {"refused": ["no ticker"]}},
+        "rules.sources.nobody": {"sources": {"nobody": {}}},
+    }
+    for field, wrong in cases.items():
+        refused = await ask(shared, {"from": since.isoformat(), "rules": wrong})
+        assert (refused.status_code, refused.json()["field"]) == (400, field)
+    assert (await found(shared, since))["settings"]["rules"] is None
 
 
 async def test_lives_are_measured_from_those_of_today(shared: Relay, listed: str) -> None:
@@ -116,6 +142,7 @@ async def test_the_command_prints_what_the_relay_answers(
         ({"buy_ttl": 0}, "buy_ttl"),
         ({"sell_ttl": 90_000}, "sell_ttl"),
         ({"sell_policy": "never"}, "sell_policy"),
+        ({"rules": {"every": {"max_positions": -1}}}, "rules.every.max_positions"),
         ({"limit": 0}, "limit"),
         ({"topn": 5}, "topn"),
     ],

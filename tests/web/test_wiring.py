@@ -1,15 +1,18 @@
 """What main wires for the list, seen from outside: each part is there, and does its work."""
 
 import json
+import logging
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import main
 from domain.pacing import calm_refresh
 from engines.clock import utc_now
 from engines.universe import calendar
+from engines.worker import Worker
 from tests.web.operating import ask
 from tests.web.screening import active, change
 from tests.web.stage import TOP_N, Relay, cloned, relay, until
@@ -32,6 +35,31 @@ async def test_every_worker_of_the_list_is_at_work(template: str) -> None:
             return all(one["stepped_at"] and not one["failures_in_row"] for one in mine)
 
         await until(all_have_stepped, "a step of each")
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.WARNING])
+async def test_nobody_follows_the_events_for_lines_that_the_log_would_not_write(
+    template: str, caplog: pytest.LogCaptureFixture, level: int
+) -> None:
+    caplog.set_level(level, "signals")
+    async with cloned(template) as url, relay(url, log_signals=True) as it:
+        names = [one["name"] for one in (await it.read("/status"))["workers"]]
+        assert ("chronicler" in names) is (level == logging.INFO)
+
+
+async def test_what_follows_the_events_has_a_share_of_the_time(
+    template: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "signals")
+    shares: dict[str, float] = {}
+
+    def noted(name: str, *given: Any, share: float = 1.0) -> Worker:
+        shares[name] = share
+        return Worker(name, *given, share=share)
+
+    monkeypatch.setattr(main, "Worker", noted)
+    async with cloned(template) as url, relay(url, log_signals=True):
+        assert {name for name, share in shares.items() if share < 1} == {"watchman", "chronicler"}
 
 
 async def test_a_buy_that_waits_is_sent_when_its_ticker_comes_in(template: str) -> None:
@@ -70,7 +98,10 @@ async def test_the_pace_follows_the_calendar_and_the_screen(template: str) -> No
 
 
 async def test_who_has_no_token_signs_in(template: str) -> None:
-    account = {"finviz_email": "me@example.com", "finviz_password": "a-password-of-mine"}
+    account: dict[str, Any] = {
+        "finviz_email": "me@example.com",
+        "finviz_password": "a-password-of-mine",
+    }
     async with (
         cloned(template) as url,
         relay(url, own_url=None, wait=True, finviz_use_elite=True, **account) as it,

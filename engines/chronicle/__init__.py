@@ -1,0 +1,1 @@
+"""The chronicle: who tells the log, and traces, what became of each signal."""

@@ -1,0 +1,1 @@
+"""Live: what happens, told to whoever has a socket open."""

@@ -1,0 +1,287 @@
+"""uvicorn's HTTP connections as we need them: who is slow, too many or unclear is cut off."""
+
+import json
+import logging
+import re
+import resource
+import socket
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from launcher.deadline import Deadline
+
+PATIENCE, STALLED = 5.0, 10.0
+"""Seconds in which a request must be whole, or LEAST more of it be there; in which LEAST more of
+an answer must have left."""
+
+LAST_LOOK, LATE = 0.05, 0.5
+"""Seconds for what has arrived and was not read yet; from which on it was us who were slow."""
+
+LEAST = 65_536
+MOST_HEAD, MOST_HEADERS = 65_536, 100
+KEEP_ALIVE = 5
+MOST_OPEN, FILES_FOR_OTHERS = 4_096, 256
+UNSENT = 131_072
+"""Bytes of an answer that the system keeps for a slow reader."""
+
+GIVE_WAY = 1e-6
+"""Seconds; the least that a system sleeps is some 60 µs, enough for another process to wake."""
+
+VERSIONS = ("1.0", "1.1")
+PLAIN_PATH = re.compile(rb"/(?!/)")
+"""What most requests ask for; anything else may name another host."""
+
+METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+RETRY_AFTER = b"2"
+LOG = logging.getLogger("uvicorn.requests")
+LOG.setLevel(logging.ERROR)  # a line for each unclear request would be a way to fill the disk
+
+
+def most_open(clients: int) -> int:
+    """How many connections may be open beside so many clients of the live feed."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN + clients
+    if files == resource.RLIM_INFINITY:
+        return wanted
+    return max(16, min(wanted, files - FILES_FOR_OTHERS))
+
+
+class UnclearError(httptools.HttpParserError):
+    """A request that two readers might read in two ways."""
+
+
+class Connection(HttpToolsProtocol):
+    """A connection whose other side has to be quick, plain, and one of a bounded number.
+
+    uvicorn itself waits for ever for a request that never ends, or a reader that never reads, and
+    takes headers of any size. A slow handler, and what we are too slow to read, harm nobody.
+    """
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.logger = LOG
+        # Ours says when to come again, and counts connections when they come.
+        self._most, self.limit_concurrency = self.limit_concurrency, None
+        self._full = False
+        self._deadline, self._stalling, self._idle = (Deadline(self.loop) for _ in range(3))
+        self._got = self._head = self._unsent = 0
+        self._due = 0.0
+        self._in_head = True
+        self._status = 400
+
+    # ── How many ────────────────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if connection := transport.get_extra_info("socket"):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT)
+        if self._most and len(self.connections) > self._most:
+            self._full = True
+            self.app = _full
+            if len(self.connections) > self._most + self._most // 4:
+                transport.abort()
+        self._await()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._deadline.clear()
+        if self._full:
+            self._status = 503
+            self.send_400_response("Too many connections.")
+        else:
+            super().handle_websocket_upgrade()
+
+    # ── How quick they send ─────────────────────────────────────────────────────────────────
+
+    def _await(self) -> None:
+        if not self._deadline.is_set:
+            self._got, self._due = 0, self.loop.time() + PATIENCE
+            self._deadline.set(PATIENCE, self._expire)
+
+    def _expire(self) -> None:
+        """Look once more at what has arrived: after a pause of ours it is read only now."""
+        late = self.loop.time() - self._due > LATE
+        self._deadline.set(PATIENCE if late else LAST_LOOK, self._cut_off)
+
+    def _cut_off(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self._is_answering() or self.flow.read_paused or (self._got >= LEAST and self._wanted()):
+            self._await()
+        elif self._got:
+            self.transport.abort()
+        else:
+            self._hang_up()
+
+    def _is_answering(self) -> bool:
+        """Whether a whole request is being answered: stray bytes behind it must not end that."""
+        return self._wanted() and not self.cycle.more_body
+
+    def _wanted(self) -> bool:
+        """Whether what comes is still for somebody: an early answer has closed the matter."""
+        cycle: Any = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    # ── What they send ──────────────────────────────────────────────────────────────────────
+
+    def data_received(self, data: bytes) -> None:
+        self._await()
+        self._got += len(data)
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head += len(data)
+            if self._head > MOST_HEAD:
+                self._status = 431
+                self.send_400_response("Request header fields too large.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await()
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._head = False, 0
+        self._check_head()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        self._deadline.clear()
+        super().on_message_complete()
+
+    def _check_head(self) -> None:
+        """Refuse what the next reader might understand otherwise. Raises UnclearError."""
+        assert self.parser
+        names, values = zip(*self.headers, strict=True) if self.headers else ((), ())
+        size = sum(map(len, names)) + sum(map(len, values))
+        if len(names) > MOST_HEADERS or size > MOST_HEAD:
+            self._status = 431
+            raise UnclearError
+        if self.parser.get_method() not in METHODS:
+            self._status = 405
+            raise UnclearError
+        version, hosts = self.parser.get_http_version(), names.count(b"host")
+        old = version == "1.0"
+        if version not in VERSIONS or hosts > 1 or not (hosts or old):
+            raise UnclearError
+        if old and b"transfer-encoding" in names:
+            raise UnclearError
+        if not PLAIN_PATH.match(self.url):
+            host = values[names.index(b"host")] if hosts else None
+            named = httptools.parse_url(self.url).host
+            if named and named.lower() != _name_of(host):
+                raise UnclearError
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what cannot be read, once. A whole request before it gets its own answer alone."""
+        self._deadline.clear()
+        if self._is_answering():
+            self.cycle.keep_alive = False
+            self.pipeline.clear()
+            self.flow.pause_reading()
+            return
+        more = b"retry-after: " + RETRY_AFTER + b"\r\n" if self._status == 503 else b""
+        body = _words(self._status, msg)
+        self.transport.write(
+            STATUS_LINE[self._status]
+            + b"content-type: application/json\r\nx-content-type-options: nosniff\r\n"
+            + b"cache-control: no-store\r\n"
+            + more
+            + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+            + body
+        )
+        self._hang_up()
+
+    # ── How quick they read ─────────────────────────────────────────────────────────────────
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn does, but for the timer it makes and cancels between two requests."""
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+            else:
+                self._idle.set(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._watch()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle.clear()
+
+    def _hang_up(self) -> None:
+        """Close once what was written has left; who does not take it is not waited for."""
+        self.transport.close()
+        self._watch()
+
+    def _watch(self) -> None:
+        """From now on what is unsent has to leave."""
+        if unsent := self.transport.get_write_buffer_size():
+            self._unsent = unsent
+            self._stalling.set(STALLED, self._stall)
+        else:
+            self._stalling.clear()
+
+    def _stall(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and self._unsent - unsent < LEAST:
+            self.transport.abort()
+        else:
+            self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for each in (self._deadline, self._stalling, self._idle):
+            each.close()
+        super().connection_lost(exc)
+
+
+def _name_of(host: bytes | None) -> bytes | None:
+    """The name in a Host header, without its port."""
+    if host is None:
+        return None
+    head, found, port = host.rpartition(b":")
+    name = head if found and port.isdigit() else host
+    return name.strip(b"[]").lower()
+
+
+def _words(status: int, detail: str) -> bytes:
+    code = HTTPStatus(status).phrase.lower().replace(" ", "_")
+    return json.dumps({"error": detail, "code": code, "detail": detail}).encode()
+
+
+async def _full(_scope: Any, _receive: Any, send: Any) -> None:
+    """What a connection beyond the most is answered, whatever it asks for."""
+    body = _words(503, "Too many connections.")
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"retry-after", RETRY_AFTER),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class SharedConnection(Connection):
+    """A connection at a port that other processes listen at, too: they get a turn before our next.
+
+    Whoever is awake would take all that come at once, while the others are still being woken.
+    """
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        time.sleep(GIVE_WAY)
+
+
+CONNECTIONS: Mapping[str, Any] = {"http": Connection, "timeout_keep_alive": KEEP_ALIVE}
+SHARED = {**CONNECTIONS, "http": SharedConnection}

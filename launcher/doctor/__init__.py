@@ -1,0 +1,1 @@
+"""`run.py doctor`: what an operator would look at one by one, each with what to do about it."""

@@ -1,0 +1,1 @@
+"""Tests of what brings the relay onto a server: compose files, proxies, units."""

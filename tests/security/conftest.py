@@ -1,0 +1,5 @@
+"""The fixtures of tests/web: one relay in process for each module."""
+
+from tests.web.conftest import listed, numbers, shared
+
+__all__ = ["listed", "numbers", "shared"]
