@@ -27,6 +27,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 EVENTS = "INTO events"
 """In every statement that adds audit events."""
 
+FAILURES = (refused.PostgresError, refused.InterfaceError, refused.InternalClientError)
+"""What the driver raises; the last where the server has hung up and that is only half heard yet."""
+
 MOST_KNOWN, MOST_PREPARED = 2_000, 200
 """Statements that a process and a connection remember; searches make new ones."""
 
@@ -193,7 +196,7 @@ class ReadConnection:
             known = self.prepared.get(compiled.sql) or await self._prepare(compiled)
             given: Values = values or {}
             found = await known.prepared.fetch(*[given[name] for name in compiled.order])
-        except (refused.PostgresError, refused.InterfaceError) as error:
+        except FAILURES as error:
             self.prepared.pop(compiled.sql, None)  # its plan may be of a schema that is no more
             raise translated(error, statement.text, lost=self.driver.is_closed()) from error
         rowcount = _rowcount(known.prepared.get_statusmsg())
@@ -231,7 +234,7 @@ class ReadConnection:
         """A statement without values or rows, such as BEGIN."""
         try:
             await self.driver.execute(words)
-        except (refused.PostgresError, refused.InterfaceError) as error:
+        except FAILURES as error:
             raise translated(error, words, lost=self.driver.is_closed()) from error
 
 
@@ -292,7 +295,7 @@ def translated(error: BaseException, statement: str, *, lost: bool) -> DBAPIErro
         kind = IntegrityError
     elif isinstance(error, refused.SyntaxOrAccessError):
         kind = ProgrammingError
-    elif isinstance(error, refused.InterfaceError):
+    elif isinstance(error, (refused.InterfaceError, refused.InternalClientError)):
         kind = InterfaceError
     found = kind(statement, None, cast("Exception", error), hide_parameters=True)
     found.connection_invalidated = lost

@@ -232,6 +232,10 @@ def _check_together(columns: Mapping[str, Any]) -> None:
         raise HistoryError("waits_since, waits_until: go together")
 
 
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""Behind an escaped backslash it is only a text that looks like one."""
+
+
 def dumped(value: object) -> str:
     """JSON, with numbers as they were written. Raises HistoryError."""
     try:
@@ -239,7 +243,7 @@ def dumped(value: object) -> str:
         text.encode()
     except (ValueError, RecursionError):
         raise HistoryError("detail: is not a text that can be kept") from None
-    if "\\u0000" in text:
+    if _NUL.search(text):
         raise HistoryError("detail: holds NUL")
     return text
 

@@ -207,6 +207,20 @@ def _caught(redact: Redactor) -> Generator[None]:
 
 
 @contextmanager
+def _handled(handler: logging.Handler, level: str) -> Generator[None]:
+    """The root logger has this handler alone; what it had before comes back."""
+    root = logging.getLogger()
+    before, handlers = root.level, root.handlers
+    root.handlers = [handler]
+    root.setLevel(level)
+    try:
+        yield
+    finally:
+        root.handlers = handlers
+        root.setLevel(before)  # a level that is only assigned lets loggers remember the other one
+
+
+@contextmanager
 def written(
     folder: Path, *, secrets: Collection[str], level: str, process: int = 0
 ) -> Generator[Path]:
@@ -225,22 +239,17 @@ def written(
     enqueue = _Enqueue(queue.Queue(maxsize=10_000))
     enqueue.process = process
     listener = logging.handlers.QueueListener(enqueue.queue, file, stderr)
-    root = logging.getLogger()
-    before = root.level, root.handlers
-    root.handlers = [enqueue]
-    root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
     listener.start()
     _redactors.append(redact)
     try:
-        with _caught(redact):
+        with _handled(enqueue, level), _caught(redact):
             yield path
     finally:
         _redactors.remove(redact)
         listener.stop()
-        root.level, root.handlers = before
         file.close()
         lock.close()
 

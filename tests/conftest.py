@@ -1,6 +1,7 @@
 """A real PostgreSQL for every test that wants one: migrated once, then cloned per test."""
 
 import gc
+import logging
 from collections.abc import AsyncGenerator, Generator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -69,6 +70,15 @@ def pytest_collection_finish() -> None:
     """Two million objects of ten thousand tests: going over them stops a relay for seconds."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def level_kept() -> Generator[None]:
+    """What a test sets the level of the log to, it sets back: the next one counts its lines."""
+    root = logging.getLogger()
+    before = root.level
+    yield
+    assert root.level == before, logging.getLevelName(root.level)
 
 
 class FrozenClock:

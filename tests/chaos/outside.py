@@ -195,8 +195,10 @@ def freshness(evidence: Evidence) -> Finding:
     faults: list[str] = []
     for arrival in evidence.arrivals:
         delivery = evidence.delivery.get((arrival.destination, arrival.id))
-        if delivery and arrival.at - delivery.expires_at > LATE:
-            late = arrival.at - delivery.expires_at
+        if not delivery:
+            continue
+        late = arrival.at - delivery.expires_at
+        if late - evidence.paused(delivery.expires_at, arrival.at) > LATE:
             faults.append(f"{delivery.side} {arrival.id} arrived {late:.1f} s after its end")
     ended = Counter(delivery.state for delivery in evidence.deliveries)
     return found("I10", "freshness", f"{ended['expired']:,} expired unsent", faults)

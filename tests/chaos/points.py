@@ -22,7 +22,7 @@ THINKS = 0.7
 """So long does the destination think that some requests are always under way."""
 REACHED_WITHIN = 90.0
 """A keeper's point may have to wait for the lease of a look that was struck before: a minute."""
-UP_WITHIN = 60.0
+UP_WITHIN = 120.0
 ON_THE_WIRE = 0.1
 """What the dead had sent arrives this much later, at most."""
 SETTLED_WITHIN = 30.0

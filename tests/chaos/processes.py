@@ -17,7 +17,7 @@ from tests.chaos.wire import ask
 from tests.end_to_end.stage import ROOT, free_port
 
 FAILPOINT = re.compile(r"^failpoint (\S+) (\S+)$", re.MULTILINE)
-LONGEST_START = 60.0
+LONGEST_START = 120.0
 TICK = 0.02
 """The times of files are no finer."""
 

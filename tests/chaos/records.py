@@ -201,7 +201,8 @@ class Terms:
 class Evidence:
     """Everything a checker needs, and the ways it is looked up.
 
-    ``retold`` is where the tables are not what the events tell.
+    ``retold`` is where the tables are not what the events tell; in ``pauses``, from when until
+    when, we who watch stood still ourselves, and with us the machine.
     """
 
     terms: Terms
@@ -219,6 +220,11 @@ class Evidence:
     looks: Sequence[float] = ()
     leaks: Sequence[str] | None = None
     retold: Sequence[str] | None = None
+    pauses: Sequence[tuple[float, float]] = ()
+
+    def paused(self, began: float, ended: float) -> float:
+        """Seconds of a stretch in which nobody got anywhere."""
+        return sum(max(0.0, min(ended, to) - max(began, since)) for since, to in self.pauses)
 
     @cached_property
     def signal(self) -> dict[str, Signal]:

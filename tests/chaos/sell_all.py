@@ -42,6 +42,7 @@ BATCHES = "SELECT count(*) FROM batches WHERE kind = 'sell_all'"
 UNSOLD = "SELECT count(*) FROM positions WHERE state IN ('opening', 'open', 'closing')"
 QUEUED_BUYS = "SELECT count(*) FROM deliveries WHERE side = 'buy' AND finished_at IS NULL"
 PATIENCE = 300.0
+PAUSES = 20
 UNDER_WAY = 1.0
 """Seconds that a request may take to arrive that had left before."""
 AFTER = 3.0
@@ -173,6 +174,11 @@ async def _pour(stage: Stage, rate: float) -> None:
 
 async def _ask_to_sell(replica: Replica, key: str) -> Mapping[str, Any]:
     reply = await _post(replica, "/sell/all", key)
+    for _ in range(PAUSES):  # a machine that stands still makes a 503: the same key, once more
+        if reply.status != 503:
+            break
+        await asyncio.sleep(0.5)
+        reply = await _post(replica, "/sell/all", key)
     if reply.status != 202:
         raise RuntimeError(f"POST /sell/all: {reply.status} {reply.body.decode()}{reply.problem}")
     return reply.json
@@ -181,7 +187,7 @@ async def _ask_to_sell(replica: Replica, key: str) -> Mapping[str, Any]:
 async def _post(replica: Replica, path: str, key: str = "") -> Reply:
     headers = {"content-type": "application/json", "authorization": f"Bearer {UPDATE_TOKEN}"}
     headers |= {"idempotency-key": key} if key else {}
-    return await ask(replica.port, "POST", path, body=b"{}", headers=headers, within=5.0)
+    return await ask(replica.port, "POST", path, body=b"{}", headers=headers, within=30.0)
 
 
 async def _killed(stage: Stage, replica: Replica) -> None:

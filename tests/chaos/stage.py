@@ -43,6 +43,8 @@ CANARIES = (
     HOOK_ONCE,
 )
 ARMED = "armed"
+PAUSE = 0.05
+"""Seconds; who is later than that stood still, and so did others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,7 @@ class Stage:
     blows: list[Blow] = field(default_factory=list[Blow])
     samples: list[Sample] = field(default_factory=list[Sample])
     lag: float = 0.0
+    pauses: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 
     @property
     def destinations(self) -> list[Destination]:
@@ -100,7 +103,7 @@ class Stage:
         unfinished.write_text(strike)
         unfinished.rename(self.armed)
 
-    async def drained(self, within: float = 90.0) -> None:
+    async def drained(self, within: float = 180.0) -> None:
         """Wait until nothing is undecided or unfinished, as far as the deadline lets us."""
 
         async def nothing_left() -> bool:
@@ -118,7 +121,10 @@ class Stage:
             for _ in range(20):
                 due = now() + 0.1
                 await asyncio.sleep(0.1)
-                self.lag = max(self.lag, now() - due)
+                late = now() - due
+                self.lag = max(self.lag, late)
+                if late > PAUSE:
+                    self.pauses.append((due, due + late))
 
     async def evidence(self) -> Evidence:
         rows = await reading.read(self.server.url)
@@ -142,6 +148,7 @@ class Stage:
             looks=[aligned(arrival.at) for arrival in self.finviz.arrivals],
             leaks=await self._leaks(),
             retold=rows.retold,
+            pauses=[*self.pauses],
         )
 
     async def _leaks(self) -> list[str]:
@@ -309,7 +316,7 @@ async def _all_ready(stage: Stage) -> None:
     async def is_listed() -> bool:
         return bool(await reading.ask(stage.server.url, "SELECT count(*) FROM universes"))
 
-    if not await until(is_listed, 30):
+    if not await until(is_listed, 90):
         raise RuntimeError("no list was read")
 
 

@@ -22,6 +22,7 @@ from tests.chaos.records import (
     Signal,
     Terms,
 )
+from tests.chaos.wire import TOO_LATE
 
 T = TypeVar("T")
 BUY, SELL, LATE_BUY = "signal-1", "signal-2", "signal-3"
@@ -321,6 +322,16 @@ def test_what_may_happen_is_no_violation() -> None:
         status=200,
     )
     assert "I6" not in broken(ambiguous)
+
+
+def test_a_pause_of_ours_is_nobodys_delay() -> None:
+    """Half a second in which the machine stood still; what is left of the answer's time counts."""
+    late, gone = sent(good(), latency=2.9), sent(good(), latency=3.0, status=None, id=None)
+    gone = sent(gone, problem=TOO_LATE)
+    for spoilt in (late, gone):
+        assert "I15" in broken(spoilt)
+        assert "I15" in broken(replace(spoilt, pauses=[(1.0, 1.2), (8.0, 9.0)]))
+        assert "I15" not in broken(replace(spoilt, pauses=[(1.0, 1.6)]))
 
 
 def test_an_at_most_once_destination_is_never_sent_a_thing_twice() -> None:

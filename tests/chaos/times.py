@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from tests.chaos.findings import Finding, found, inapplicable
 from tests.chaos.records import DATABASE_BLOWS, PROCESS_BLOWS, Blow, Delivery, Evidence, Send
+from tests.chaos.wire import TOO_LATE
 
 STATUSES = {200, 202, 503}
 LONGEST_LIFE = 600.0
@@ -17,19 +18,29 @@ def answers(evidence: Evidence) -> Finding:
     sends = [send for alert in evidence.alerts for send in alert.sends]
     faults: list[str] = []
     for send in sends:
-        if send.status is None and not _excused(evidence, send):
+        if send.status is None and not (_excused(evidence, send) or _cut_short(evidence, send)):
             faults.append(
                 f"no answer from {send.replica} after {send.latency:.2f} s: {send.problem}"
             )
         if send.status is not None and send.status not in STATUSES:
             faults.append(f"answered {send.status} by {send.replica}")
-        late = send.status is not None and send.latency > evidence.terms.answer_within
+        late = send.status is not None and _waited(evidence, send) > evidence.terms.answer_within
         if late and not _excused(evidence, send):
             faults.append(f"{send.replica} answered after {send.latency:.2f} s")
     times = sorted(send.latency for send in sends if send.status is not None)
     counts = {status: sum(s.status == status for s in sends) for status in (202, 200, 503, None)}
     words = ", ".join(f"{count:,} times {status or 'none'}" for status, count in counts.items())
     return found("I15", "answer time", f"{words}; {_spread(times)}", faults)
+
+
+def _waited(evidence: Evidence, send: Send) -> float:
+    """Without the seconds in which nothing went on anywhere."""
+    return send.latency - evidence.paused(send.at, send.at + send.latency)
+
+
+def _cut_short(evidence: Evidence, send: Send) -> bool:
+    """A pause of ours took so much of the sender's patience that too little was left."""
+    return send.problem == TOO_LATE and _waited(evidence, send) < evidence.terms.answer_within
 
 
 def _excused(evidence: Evidence, send: Send) -> bool:
@@ -139,7 +150,7 @@ def _disturbed(evidence: Evidence, blow: Blow, since: float, until: float) -> fl
     """Seconds of the gap for which something else is to blame, overlaps counted once."""
     others = (each for each in evidence.blows if each is not blow and each.kind in DATABASE_BLOWS)
     spans = [(other.began, other.ended + AFTER_DATABASE) for other in others]
-    spans += [(each.began, each.ended) for each in evidence.breaks]
+    spans += [*((each.began, each.ended) for each in evidence.breaks), *evidence.pauses]
     total, reached = 0.0, since
     for began, ended in sorted(span for span in spans if span[0] < until and span[1] > since):
         total += max(0.0, min(ended, until) - max(began, reached))
@@ -152,7 +163,11 @@ def ends(evidence: Evidence) -> Finding:
     asked = [blow for blow in evidence.blows if blow.kind == "terminate"]
     died = [blow for blow in evidence.blows if blow.kind == "died"]
     faults = [f"{b.target} ended with code {b.code} after SIGTERM" for b in asked if b.code]
-    slow = [blow for blow in asked if (blow.took or 0) > evidence.terms.end_within]
+    slow = [
+        blow
+        for blow in asked
+        if (blow.took or 0) - evidence.paused(blow.began, blow.ended) > evidence.terms.end_within
+    ]
     faults += [f"{blow.target} took {blow.took:.1f} s to end" for blow in slow]
     faults += [f"{blow.target} ended by itself with code {blow.code} {blow.note}" for blow in died]
     slowest = max((blow.took or 0.0 for blow in asked), default=0.0)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-NOWHERE = "refused"
+NOWHERE, TOO_LATE = "refused", "no answer in time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ async def ask(
     except ConnectionRefusedError:
         return Reply(None, problem=NOWHERE)
     except TimeoutError:
-        return Reply(None, problem="no answer in time")
+        return Reply(None, problem=TOO_LATE)
     except (OSError, asyncio.IncompleteReadError, ValueError) as error:
         return Reply(None, problem=type(error).__name__)
 

@@ -228,7 +228,11 @@ class Rows:
 
     async def states(self, table: str) -> list[str]:
         """The states of deliveries or positions, oldest first."""
-        order = {"deliveries": "seq, queued_at", "positions": "opened_at, id"}[table]
+        order = {
+            "deliveries": "seq, queued_at",
+            # Those of one batch are opened at once, and ids of one millisecond have no order.
+            "positions": "opened_at, (SELECT seq FROM signals WHERE id = entry_signal_id), id",
+        }[table]
         return list(await self.sql(f"SELECT state FROM {table} ORDER BY {order}"))
 
     async def events(self, signal: SignalId | None = None) -> list[str]:

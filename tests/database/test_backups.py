@@ -113,7 +113,7 @@ async def look(database: Database) -> None:
 async def until_found(rows: Hands, expected: list[str]) -> None:
     """What runs beside us on the same server may hide the newest events for a moment."""
     found: list[str] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while found != expected:
         assert time.monotonic() < deadline, found
         await look(rows.database)
@@ -268,7 +268,7 @@ async def test_the_relays_own_role_may_what_it_may(
     rows: Hands, target: Database, tmp_path: Path
 ) -> None:
     """It may take a backup, too."""
-    own = Database.connect(rows.database.url, pool=1, role=ROLE)
+    own = Database.connect(rows.database.url, pool=1, patience=timedelta(minutes=1), role=ROLE)
     path, _ = await backed_up(own, tmp_path)
     await own.close()
     await restored(target, path)
@@ -311,7 +311,8 @@ async def test_a_relay_that_runs_there_is_left_alone(
     database: Database, target: Database, tmp_path: Path, vault: Vault
 ) -> None:
     path, _ = await backed_up(database, tmp_path)
-    relay = Database.connect(target.url, pool=1, keys=vault.fingerprints)
+    patience = timedelta(minutes=1)
+    relay = Database.connect(target.url, pool=1, patience=patience, keys=vault.fingerprints)
     async with relay.read() as connection:
         await connection.execute(text("SELECT 1"))
         with pytest.raises(RunningError):

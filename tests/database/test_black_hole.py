@@ -1,6 +1,11 @@
-"""The database behind a network that swallows everything: every wait ends, and ends in time."""
+"""The database behind a network that swallows everything: every wait ends, and ends in time.
+
+The clock of the event loop is set forward instead of waited for: so a patience can be so long that
+a machine that stands still for a moment has nobody lose it where the network is whole.
+"""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import timedelta
 
@@ -8,10 +13,12 @@ import pytest
 from sqlalchemy import make_url, text
 
 from database.pool import Connection, Database, is_unavailable
-from tests.engines.conditions import until_rows
+from tests.engines.conditions import set_forward, until, until_rows
+from tests.stalls import stalls
 
-PATIENCE = timedelta(seconds=0.5)
-ENOUGH = PATIENCE.total_seconds() + 1.5
+PATIENCE, SHORT = timedelta(seconds=20), timedelta(seconds=0.5)
+AT_ONCE = 1.5
+"""Seconds: who says goodbye to a dead server waits for two."""
 
 
 class Hole:
@@ -21,6 +28,7 @@ class Hole:
         self._there = make_url(url)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = asyncio.Event()
+        self.swallowed = 0
 
     async def lay(self) -> str:
         self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
@@ -60,7 +68,9 @@ class Hole:
     ) -> None:
         try:
             while piece := await source.read(65_536):
-                if not hole.is_set():
+                if hole.is_set():
+                    self.swallowed += 1
+                else:
                     sink.write(piece)
                     await sink.drain()
             if hole.is_set():
@@ -141,55 +151,73 @@ async def filled_in_time(far: Database) -> None:
     await until_rows(is_filled)
 
 
+async def ended(hole: Hole, asked: Awaitable[None], forward: Callable[[float], None]) -> None:
+    """Let the time pass in which what is asked in the hole has to end."""
+    before, asking = hole.swallowed, asyncio.ensure_future(asked)
+    await until(lambda: hole.swallowed > before or asking.done())
+    forward(PATIENCE.total_seconds() + 1.5)
+    done, _ = await asyncio.wait({asking}, timeout=PATIENCE.total_seconds() / 2)
+    assert done, "it took longer"
+    await asking
+
+
 @pytest.mark.parametrize("filled", [True, False], ids=["made before", "made in the hole"])
 @pytest.mark.parametrize("way", [written, read, autocommitted, committed, rolled_back])
 async def test_every_way_into_a_black_hole_ends_in_time(
     far: Database,
     hole: Hole,
     way: Callable[[Database, Hole], Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
     *,
     filled: bool,
 ) -> None:
+    forward = set_forward(monkeypatch)
     if filled:
         assert await fill(far) == []
     hole.swallow()
     for _ in range(2):
-        began = asyncio.get_running_loop().time()
         with pytest.raises(Exception) as failure:
-            await way(far, hole)
+            await ended(hole, way(far, hole), forward)
         assert is_unavailable(failure.value), repr(failure.value)
-        assert asyncio.get_running_loop().time() - began < ENOUGH
     hole.mend()
     assert await fill(far) == []
 
 
-async def test_one_silent_connection_has_all_of_its_age_replaced(far: Database, hole: Hole) -> None:
+async def test_one_silent_connection_has_all_of_its_age_replaced(
+    far: Database, hole: Hole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = set_forward(monkeypatch)
     assert await fill(far) == []
     hole.swallow()
     hole.mend()
     with pytest.raises(TimeoutError):
-        await autocommitted(far, hole)
+        await ended(hole, autocommitted(far, hole), forward)
     assert await fill(far) == []
 
 
-async def test_a_burst_into_the_hole_fails_once_each_and_is_over(far: Database, hole: Hole) -> None:
+async def test_a_burst_into_the_hole_fails_once_each_and_is_over(hole: Hole) -> None:
     """Eight callers, four places: the second four have to find a place within a second."""
-    assert await fill(far) == []
+    far = Database.connect(await hole.lay(), pool=4, patience=SHORT)
+    await filled_in_time(far)
     hole.swallow()
-    began = asyncio.get_running_loop().time()
-    calls = [written(far, hole) for _ in range(8)]
-    failures = await asyncio.gather(*calls, return_exceptions=True)
-    assert asyncio.get_running_loop().time() - began < ENOUGH
+    with stalls() as noted:
+        began = time.monotonic()
+        calls = [written(far, hole) for _ in range(8)]
+        failures = await asyncio.gather(*calls, return_exceptions=True)
+        assert noted.at_work(began) < SHORT.total_seconds() + 1.5
     assert all(failure and is_unavailable(failure) for failure in failures), failures
     hole.mend()
-    assert await fill(far) == []
+    await filled_in_time(far)
+    await far.close()
 
 
 async def test_a_pool_closes_in_the_hole(far: Database, hole: Hole) -> None:
-    await filled_in_time(far)
+    assert await fill(far) == []
     hole.swallow()
-    async with asyncio.timeout(0.5):
+    with stalls() as noted:
+        began = time.monotonic()
         await far.close()
+        assert noted.at_work(began) < AT_ONCE
 
 
 async def test_whoever_is_called_off_in_the_hole_leaves_at_once(far: Database, hole: Hole) -> None:
@@ -202,9 +230,11 @@ async def test_whoever_is_called_off_in_the_hole_leaves_at_once(far: Database, h
     reached = asyncio.Event()
     task = asyncio.create_task(waits())
     await reached.wait()
-    task.cancel()
-    async with asyncio.timeout(0.3):
+    with stalls() as noted:
+        began = time.monotonic()
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert noted.at_work(began) < AT_ONCE
     hole.mend()
     assert await fill(far) == []

@@ -12,11 +12,18 @@ from sqlalchemy.exc import DBAPIError
 from database.dedicated import Dedicated
 from database.pool import Database, is_unavailable
 from tests.database.rows import Rows
+from tests.engines.conditions import set_forward, until_rows
 
 ME = text("SELECT pg_backend_pid()")
 WRITE = text("INSERT INTO events (event) SELECT :name WHERE :yes RETURNING id")
 SLEEP = text("SELECT pg_sleep(CAST(:seconds AS float8))")
-PATIENCE = timedelta(seconds=0.3)
+ASLEEP = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'active' AND query LIKE 'SELECT pg_sleep%'
+"""
+PATIENCE = timedelta(seconds=20)
+"""Longer than a machine stands still; who is to lose it has the clock set forward."""
+SLEEP_LESS, SLEEP_MORE = 15, 60
 
 
 @pytest.fixture
@@ -35,6 +42,15 @@ async def own(single: Database) -> Dedicated:
 async def pid(own: Dedicated) -> int:
     ((found,),) = await own.execute(ME, {})
     return found
+
+
+async def falls_asleep(rows: Rows) -> None:
+    """Return when a statement of this database sleeps."""
+
+    async def is_asleep() -> bool:
+        return await rows.sql(ASLEEP) != [0]
+
+    await until_rows(is_asleep)
 
 
 async def failure_of(own: Dedicated, seconds: float) -> BaseException:
@@ -66,7 +82,7 @@ async def test_one_connection_stays_and_knows_its_statements(
 
 async def test_it_is_made_as_the_others_of_its_pool(own: Dedicated) -> None:
     settings = text("SELECT current_setting('synchronous_commit'), current_setting('lock_timeout')")
-    assert [tuple(row) for row in await own.execute(settings, {})] == [("on", "240ms")]
+    assert [tuple(row) for row in await own.execute(settings, {})] == [("on", "16s")]
 
 
 async def test_callers_take_turns(own: Dedicated) -> None:
@@ -85,18 +101,22 @@ async def test_who_is_lost_in_use_is_unavailable_and_the_next_call_works(
     rows: Rows, own: Dedicated
 ) -> None:
     lost = await pid(own)
-    asked = asyncio.create_task(failure_of(own, 0.25))
+    asked = asyncio.create_task(failure_of(own, SLEEP_LESS))
+    await falls_asleep(rows)
     await rows.sql("SELECT pg_terminate_backend(:lost, 5000)", lost=lost)
     assert is_unavailable(await asked)
     assert await pid(own) != lost
 
 
 async def test_a_slow_statement_is_unavailable_and_distrusts_the_others(
-    single: Database, own: Dedicated
+    rows: Rows, single: Database, own: Dedicated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    forward = set_forward(monkeypatch)
     other, before = single.dedicated(), await pid(own)
-    failure = await failure_of(own, 5)
-    assert isinstance(failure, TimeoutError)
+    asked = asyncio.create_task(failure_of(own, SLEEP_MORE))
+    await falls_asleep(rows)
+    forward(PATIENCE.total_seconds())
+    assert isinstance(await asked, TimeoutError)
     assert single.usage.failed == 1
     assert await pid(own) != before
     with pytest.raises(Exception) as full:
@@ -115,9 +135,9 @@ async def test_our_own_mistakes_are_not_unavailability_and_cost_only_the_connect
     await pid(own)
 
 
-async def test_a_caller_cut_short_leaves_nothing_half_done(own: Dedicated) -> None:
-    asked = asyncio.create_task(own.execute(SLEEP, {"seconds": 0.2}))
-    await asyncio.sleep(0.05)
+async def test_a_caller_cut_short_leaves_nothing_half_done(rows: Rows, own: Dedicated) -> None:
+    asked = asyncio.create_task(own.execute(SLEEP, {"seconds": SLEEP_LESS}))
+    await falls_asleep(rows)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked

@@ -215,7 +215,8 @@ async def test_a_read_costs_what_there_is_to_tell_however_long_somebody_takes(
                 text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {feed.SINCE.text}"), given
             )
             top = plan.scalar_one()[0]["Plan"]
-        assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 60
+        most = 56 + 4 * len(cursor.running)  # other tests have some open on this server too
+        assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < most
         assert "Seq Scan" not in str(top)
 
 

@@ -13,6 +13,7 @@ from domain.destination import Destination
 from domain.rate import Room, Used, Window, room
 from domain.signal import SignalId
 from engines.clock import utc_now
+from tests.database.left import Watch
 from tests.database.rows import (
     ALL,
     BUY,
@@ -85,13 +86,14 @@ async def test_the_next_of_a_lane_leaves_when_the_one_before_has_ended(
 async def test_a_waiting_retry_blocks_its_lane_and_no_other(rows: Rows, main: Destination) -> None:
     await queued(rows, "buy A", "buy A", "buy B")
     (head,) = await rows.lease(main, Room(total=1, buys=1))
+    since = Watch()
     later = Retry(utc_now() + timedelta(seconds=20))
     await rows.settle(settlement(head, UNSENT, later))
     assert told(await rows.lease(main)) == ["buy B"]
     async with rows.database.read() as connection:
         due = await lanes.next_due(connection, main.id)  # pyright: ignore[reportArgumentType]
     assert due
-    assert timedelta(seconds=15) < due <= timedelta(seconds=20)
+    assert since.left(due, 20)
     await rows.sql("UPDATE deliveries SET due_at = clock_timestamp() WHERE state = 'queued'")
     (again,) = await rows.lease(main)
     assert (again.id, again.attempt, again.epoch) == (head.id, 2, head.epoch + 1)
@@ -176,24 +178,27 @@ async def usage_of(rows: Rows, destination: Destination, *seconds: int) -> lanes
         return await lanes.usage(connection, destination.id, windows)
 
 
-def frees(usage: lanes.Usage) -> list[float]:
-    return [wait.total_seconds() for wait in usage.frees_in]
+def frees(usage: lanes.Usage, since: Watch, *seconds: float) -> bool:
+    """Whether so many seconds are left, as of when the watch was set going."""
+    return all(map(since.left, usage.frees_in, seconds))
 
 
 async def test_windows_count_what_may_yet_leave_from_the_last_moment_it_may(
     rows: Rows, main: Destination
 ) -> None:
     await queued(rows, "buy A", "buy B", "sell C")
+    since = Watch()
     await rows.lease(main)
     await rows.sql("UPDATE attempts SET started_at = started_at - interval '20 s' WHERE side='buy'")
     usage = await usage_of(rows, main, 10, 20, 60)
     assert usage.used == [Used(buys=0, total=1), Used(buys=2, total=3), Used(buys=2, total=3)]
     # Counted a quarter of a second wider than promised, for what is under way for longer.
-    assert frees(usage) == pytest.approx([17.75, 7.75, 47.75], abs=0.4)
+    assert frees(usage, since, 17.75, 7.75, 47.75), usage
 
 
 async def test_windows_count_what_left_from_when_it_left(rows: Rows, main: Destination) -> None:
     await queued(rows, "buy A", "sell C")
+    since = Watch()
     sell, buy = await rows.lease(main)
     left = replace(OK, written=timedelta(seconds=2))
     await rows.settle(settlement(buy, left), settlement(sell, left))
@@ -203,7 +208,7 @@ async def test_windows_count_what_left_from_when_it_left(rows: Rows, main: Desti
     )
     usage = await usage_of(rows, main, 17, 60)
     assert usage.used == [Used(buys=0, total=1), Used(buys=1, total=2)]
-    assert frees(usage) == pytest.approx([19.25, 42.25], abs=0.4)
+    assert frees(usage, since, 19.25, 42.25), usage
 
 
 @pytest.mark.parametrize("answer", [UNSENT, WITHHELD, DRY], ids=lambda one: str(one.outcome))
@@ -252,22 +257,25 @@ async def test_a_destination_that_is_not_enabled_is_not_held(
 async def test_a_wish_to_wait_holds_the_destination_and_is_never_shortened(
     rows: Rows, main: Destination
 ) -> None:
-    async def pause(wish: float) -> float:
+    async def pause(wish: float) -> timedelta:
         async with rows.database.write() as connection:
             await lanes.hold_back(connection, main.id, timedelta(seconds=wish))
             held = await lanes.hold(connection, main.id)
         assert held
-        return held.pause.total_seconds()
+        return held.pause
 
-    assert await pause(60) == pytest.approx(60, abs=1)
-    assert await pause(5) == pytest.approx(60, abs=1)
-    assert await pause(10**9) == pytest.approx(3_600, abs=1)
+    since = Watch()
+    assert since.left(await pause(60), 60)
+    assert since.left(await pause(5), 60)
+    again = Watch()
+    assert again.left(await pause(10**9), 3_600)
 
 
 async def test_a_sell_at_its_end_can_be_told_from_the_others(rows: Rows, main: Destination) -> None:
     await queued(rows, "sell A", "sell B")
     await rows.sql(
-        "UPDATE deliveries SET expires_at = clock_timestamp() + interval '5 s' WHERE ticker = 'B'"
+        "UPDATE deliveries SET expires_at = clock_timestamp() + :left WHERE ticker = 'B'",
+        left=LAST_CHANCE - timedelta(milliseconds=1),
     )
     async with rows.database.write() as connection:
         last = await lanes.lease(connection, rows.vault, main.id, ALL, LEASE, LAST_CHANCE)

@@ -1,5 +1,7 @@
 """Room for connections: what a server, a role or a database allows is known before it is needed."""
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import text
 
@@ -29,7 +31,8 @@ async def test_the_limit_of_a_login_counts_and_what_is_kept_for_superusers(rows:
     [name] = await rows.sql("SELECT current_database()")
     login = f"login_{name}"
     await rows.sql(f'CREATE ROLE "{login}" LOGIN')
-    database = Database.connect(address(name).replace("postgres@", f"{login}@"), pool=1)
+    url = address(name).replace("postgres@", f"{login}@")
+    database = Database.connect(url, pool=1, patience=timedelta(seconds=20))
     try:
         [most] = await rows.sql("SELECT current_setting('max_connections')::int")
         with pytest.raises(UnfitDatabaseError, match="to this login"):

@@ -214,7 +214,7 @@ async def test_a_delivery_somebody_works_on_is_left_to_him(rows: Rows, main: Des
     await rows.sql("UPDATE deliveries SET expires_at = queued_at, lease_until = queued_at")
     async with rows.database.write() as working:
         await working.execute(text("SELECT FROM deliveries FOR UPDATE"))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             assert await rows.expire() == 0
     assert await rows.expire() == 1
 

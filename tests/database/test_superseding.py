@@ -153,7 +153,7 @@ async def test_a_buy_that_is_just_being_leased_is_left_to_the_forwarder(
     async with rows.database.write() as leasing:
         locked = Rows(rows.database, rows.vault)
         await leasing.execute(text("SELECT FROM deliveries WHERE side = 'buy' FOR UPDATE"))
-        async with asyncio.timeout(2), locked.database.write() as connection:
+        async with asyncio.timeout(30), locked.database.write() as connection:
             assert not await endings.supersede(connection, ["AAPL"])
     async with rows.database.write() as connection:
         ended = await endings.supersede(connection, ["AAPL"])

@@ -13,7 +13,8 @@ from engines.relay.teller import EVERY, Teller
 from engines.worker import AGAIN
 from tests.database.rows import Rows
 
-# Five hours on both sides of the edge of the day, in jumps that meet no minute.
+# Five hours on both sides of the edge of the day, in jumps that meet no minute. The edge moves
+# with the clock: it is most of a jump until it comes to the next one.
 SIGNALS = """
     INSERT INTO signals (id, source, ticker, side, content_type, body, body_sealed, hop,
                          received_at, expires_at, status, reason, judged_at, imported_from)
@@ -22,7 +23,7 @@ SIGNALS = """
                                WHEN 'approved' THEN NULL ELSE status END,
            at, CASE WHEN n % 41 = 40 THEN 'export' END
     FROM generate_series(1, 2000) AS n,
-         LATERAL (SELECT now() - interval '25 hours' + n * interval '46.3 s'
+         LATERAL (SELECT now() - interval '24:59:26' + n * interval '46.3 s'
                          - n % 41 / 40 * interval '9 h') AS t (at),
          LATERAL (SELECT (ARRAY['approved', 'approved', 'rejected', 'expired', 'invalid'])
                          [1 + n % 5]) AS s (status)

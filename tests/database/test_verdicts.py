@@ -10,6 +10,8 @@ from domain.gate import GatePolicy, Judged, Reason, SellPolicy, Verdict, judge_i
 from domain.signal import SignalStatus
 from tests.database.rows import BUY, SELL, Rows, an_entry, decide_on
 
+HOUR = timedelta(hours=1)
+
 
 def rejecting(claimed: verdicts.Claimed) -> Judged:
     policy = GatePolicy(top_n=1, list_max_age=timedelta(seconds=180))
@@ -221,7 +223,9 @@ async def test_eight_judges_never_judge_a_sell_before_its_buy(rows: Rows) -> Non
 
     judges = [asyncio.create_task(judge()) for _ in range(8)]
     for _ in range(15):
-        await rows.append(*(an_entry(f"T{n}", side) for side in (BUY, SELL) for n in range(10)))
+        await rows.append(
+            *(an_entry(f"T{n}", side, lifetime=HOUR) for side in (BUY, SELL) for n in range(10))
+        )
     writing = False
     await asyncio.gather(*judges)
     await database.close()

@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 from launcher.environment import ROOT
 from tests.deploy import files
 from tests.deploy.containers import Project, secrets_of
-from tests.end_to_end.stage import CALLER, until
+from tests.end_to_end.stage import CALLER, in_the_end, until
 
 SERIES = 'relay_alerts_total{answer="202"}'
 
@@ -30,15 +30,15 @@ def look(project: Project) -> Iterator[str]:
 
 
 def post(project: Project, number: int) -> int:
-    """As TradingView does: what is answered 503, as on a slow machine, is sent again."""
+    """As TradingView does: what is answered 503, as on a slow machine, is sent again; 200 is what
+    had been taken then all the same.
+    """
     address = f"{project.url}/webhook/in/{secrets_of(project)['WEBHOOK_TOKEN']}"
     body = {"ticker": "AAPL", "action": "buy", "n": number}
-    answer = CALLER.post(address, json=body, timeout=20)
-    for _ in range(5):
-        if answer.status_code != 503:
-            break
-        answer = CALLER.post(address, json=body, timeout=20)
-    return 202 if answer.json().get("duplicate") else answer.status_code
+    return in_the_end(lambda: CALLER.post(address, json=body, timeout=20)).status_code
+
+
+TAKEN = {200, 202}
 
 
 def who_runs(project: Project) -> str:
@@ -55,7 +55,8 @@ def metrics_token(project: Project) -> str:
     """As `run.py docker --monitoring` gets it; it can read, and nothing else."""
     token = project.run_app("python", "-m", "launcher.metrics_token")
     shown = {"authorization": f"Bearer {token}"}
-    refused = CALLER.post(f"{project.url}/sell/all", json={}, headers=shown, timeout=20)
+    sell = f"{project.url}/sell/all"
+    refused = in_the_end(lambda: CALLER.post(sell, json={}, headers=shown, timeout=20))
     assert refused.status_code == 401, refused.text
     until(lambda: all(told(one, token) == 200 for one in project.replicas), what="a known token")
     return token
@@ -83,12 +84,22 @@ def taken(project: Project, token: str) -> dict[str, float]:
 
 
 def spread(project: Project, token: str) -> str:
-    number = 4 * len(project.replicas)
-    assert {post(project, each) for each in range(number)} == {202}
-    found = taken(project, token)
-    assert sum(found.values()) == number
-    assert all(found.values()), found
-    return f"{number} alerts spread over {len(found)} replicas: {[*found.values()]}"
+    """What was taken without a word of it may count as refused by the replica that was slow; one
+    that was is left out by the proxy for two seconds.
+    """
+    answers: list[int] = []
+    found: dict[str, float] = {}
+
+    def everybody() -> bool:
+        for _ in range(4 * len(project.replicas)):
+            answers.append(post(project, len(answers)))
+        found.update(taken(project, token))
+        return all(found.values())
+
+    until(everybody, 60, "an alert to each replica")
+    assert set(answers) <= TAKEN
+    assert answers.count(202) <= sum(found.values()) <= len(answers)
+    return f"{len(answers)} alerts spread over {len(found)} replicas: {[*found.values()]}"
 
 
 def scraped(project: Project, token: str) -> str:
@@ -159,13 +170,13 @@ def heard(project: Project, token: str) -> str:
     """Whoever listens through the proxy hears what any replica took."""
     address = project.url.replace("http:", "ws:") + "/ws/live"
     shown = {"Authorization": f"Bearer {token}"}
-    with connect(address, additional_headers=shown, open_timeout=20) as live:
-        assert json.loads(live.recv(20))["type"] == "hello"
+    with connect(address, additional_headers=shown, open_timeout=60) as live:
+        assert json.loads(live.recv(60))["type"] == "hello"
         number = len(project.replicas)
-        assert {post(project, 1000 + each) for each in range(number)} == {202}
+        assert {post(project, 1000 + each) for each in range(number)} <= TAKEN
         seen: set[str] = set()
         while len(seen) < number:
-            message = json.loads(live.recv(20))
+            message = json.loads(live.recv(60))
             seen |= {
                 event["signal_id"]
                 for event in message.get("events", [])
@@ -187,9 +198,9 @@ def backed_up(project: Project) -> str:
 def survives(project: Project) -> str:
     """A replica stops in good order, another is killed: alerts are taken all the same."""
     assert project.stop("app-1") == 0
-    assert {post(project, 2000 + each) for each in range(4)} == {202}
+    assert {post(project, 2000 + each) for each in range(4)} <= TAKEN
     project.crash("app-2")
-    assert {post(project, 3000 + each) for each in range(4)} == {202}
+    assert {post(project, 3000 + each) for each in range(4)} <= TAKEN
     until(lambda: project.is_healthy(project.at(2), 8080), what="a healthy proxy")
     assert project.stop("proxy") == 0
     return "one replica stopped, one killed: every alert was taken"

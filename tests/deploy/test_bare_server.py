@@ -32,9 +32,10 @@ from tests.end_to_end.edge import (
     Proxy,
     in_front,
 )
-from tests.end_to_end.stage import free_port
+from tests.end_to_end.stage import in_the_end
+from tests.ports import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 SETTINGS = """\
 PORT={port}
@@ -124,7 +125,9 @@ def session(front: Front, relay: Relay) -> dict[str, str]:
 def alert(front: Front, relay: Relay, **more: object) -> httpx.Response:
     body = json.dumps(json.loads(ALERT) | more).encode()
     path = f"/webhook/in/{relay.secret('WEBHOOK_TOKEN')}"
-    return front.ask("POST", path, address=SENDER, shown=front.sender, content=body)
+    return in_the_end(
+        lambda: front.ask("POST", path, address=SENDER, shown=front.sender, content=body)
+    )
 
 
 def test_the_unit_starts_a_relay_that_tells_when_it_is_ready(relay: Relay) -> None:
@@ -137,7 +140,7 @@ def test_the_unit_starts_a_relay_that_tells_when_it_is_ready(relay: Relay) -> No
 
 
 def test_an_alert_comes_in_and_the_pages_stay_inside(front: Front, relay: Relay) -> None:
-    assert alert(front, relay, n=front.port).status_code == 202
+    assert alert(front, relay, n=front.port).status_code in {200, 202}
     for address, shown in ((OUTSIDER, None), (SENDER, front.sender)):
         assert front.ask("GET", "/admin", address=address, shown=shown).status_code == 403
     assert front.ask("GET", "/admin/login", address=INSIDER).status_code == 200
@@ -157,7 +160,7 @@ def test_an_operator_signs_in_and_is_known_by_his_own_address(
 
 
 def heard(live: ClientConnection, kind: str) -> dict[str, Any]:
-    while (message := json.loads(live.recv(30)))["type"] != kind:
+    while (message := json.loads(live.recv(60)))["type"] != kind:
         pass
     return message
 
@@ -170,7 +173,7 @@ def live(front: Front, address: str, headers: dict[str, str]) -> ClientConnectio
         ssl=front.context(),
         server_hostname=HOST,
         additional_headers={**ORIGIN, **headers},
-        open_timeout=30,
+        open_timeout=60,
         proxy=None,
     )
 

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain.body import masked
@@ -89,6 +89,8 @@ def test_a_signal_is_read_as_it_was_written(through: Any) -> None:
 
 
 @pytest.mark.parametrize("through", [as_json, as_csv])
+@example(body=b"", symbol="", actor="\\u0000")
+@example(body=b"", symbol="", actor="\\\\u0000")
 @given(body=st.binary(max_size=60) | NASTY.map(str.encode), symbol=NASTY, actor=NASTY)
 def test_no_body_and_no_text_is_lost(through: Any, body: bytes, symbol: str, actor: str) -> None:
     """An empty text is as good as none, and there is none in the database."""

@@ -136,7 +136,6 @@ def _nginx_changes(place: Place) -> dict[str, str]:
         "/etc/nginx/tradingview-ca.pem": str(place.tradingview.file),
         "/var/www/letsencrypt": f"{folder}/www",
         "/run/nginx.pid": f"{folder}/nginx.pid",
-        "client_header_timeout 5s": "client_header_timeout 1s",
         "/var/log/nginx/": f"{folder}/",
         "client_body_buffer_size 256k;": "client_body_buffer_size 256k;"
         + "".join(
@@ -155,7 +154,6 @@ def _caddy_changes(place: Place) -> dict[str, str]:
         "admin off": f"admin off\n\tstorage file_system {place.folder}\n\t{ports}",
         "tls {": f"tls {place.server.certificate} {place.server.key} {{",
         "/etc/caddy/tradingview-ca.pem": str(place.tradingview.file),
-        "read_header 5s": "read_header 1s",
     }
 
 

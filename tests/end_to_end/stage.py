@@ -21,13 +21,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from demo.asgi import answer, body_of
 from demo.finviz import MadeUpFinviz, made_up_market
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 WEBHOOK_TOKEN = "end-to-end-webhook-token-0123456789abcdef"
 UPDATE_TOKEN = "end-to-end-finviz-update-token-0123456789"
 ADMIN_TOKEN = "end-to-end-operator-token-0123456789abcdef"
 CALLER = httpx.Client(
-    verify=False, trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0)
+    verify=False, trust_env=False, timeout=30, limits=httpx.Limits(max_keepalive_connections=0)
 )
 """Loopback speaks http: certificates read anew for every call would cost more than the call. A
 connection each: none that a killed relay left behind is used again."""
@@ -41,10 +42,12 @@ def until(condition: Callable[[], bool], seconds: float = 30, what: str = "it") 
         time.sleep(0.02)
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+def in_the_end(ask: Callable[[], httpx.Response], seconds: float = 60) -> httpx.Response:
+    """What is answered but "not now", which a machine that stood still for a moment makes of it."""
+    deadline = time.monotonic() + seconds
+    while (answer := ask()).status_code == 503 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ class Relay:
                 stderr=output,
                 start_new_session=True,
             )
-        until(self.is_ready, 60, f"a ready relay (see {self.folder / 'output.log'})")
+        until(self.is_ready, 90, f"a ready relay (see {self.folder / 'output.log'})")
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}  # noqa: TID251  handed on
@@ -151,7 +154,7 @@ class Relay:
         """kill -9 of the whole process group."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def stop(self, within: float = 30) -> int:
         """SIGTERM, as a service manager does; return the exit code."""
@@ -161,9 +164,9 @@ class Relay:
         return self.process.wait(within)
 
     def read(self, path: str) -> Any:
-        """GET as an operator; the JSON."""
+        """GET as an operator; the JSON. A slow moment of the database is a 503: asked again."""
         headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}
-        answer = CALLER.get(f"{self.url}{path}", headers=headers)
+        answer = in_the_end(lambda: CALLER.get(f"{self.url}{path}", headers=headers))
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -175,10 +178,16 @@ class Relay:
         return answer.status_code == 200 and not answer.json()["backlog"]["unfinished"]
 
     def wait_for_list(self, size: int = 1) -> None:
-        until(lambda: len(self.read("/api/universe")["tickers"]) >= size, 30, "a list of this size")
+        until(lambda: len(self.read("/api/universe")["tickers"]) >= size, 60, "a list of this size")
 
     def post(self, body: str | bytes, **headers: str) -> httpx.Response:
         return CALLER.post(f"{self.url}/webhook/in/{WEBHOOK_TOKEN}", content=body, headers=headers)
+
+    def accepted(self, body: str | bytes, **headers: str) -> str:
+        """Post it, as a sender does who is told to come again; the signal that it became."""
+        answer = in_the_end(lambda: self.post(body, **headers))
+        assert answer.status_code in {200, 202}, answer.text
+        return answer.json()["signal_id"]
 
     @property
     def postgres_pid(self) -> int:

@@ -8,11 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import text
 
@@ -70,7 +71,8 @@ def pouring(one: World) -> Generator[None]:
             number += 1
             side = "sell" if number % 3 == 0 else "buy"
             ticker = one.tickers[number % len(one.tickers)]
-            assert one.relay.post(alert(ticker, side, number)).status_code in {200, 202, 503}
+            with suppress(httpx.TimeoutException):  # whoever is not answered goes on
+                assert one.relay.post(alert(ticker, side, number)).status_code in {200, 202, 503}
 
     pourers = [threading.Thread(target=pour) for _ in range(3)]
     for each in pourers:
@@ -91,6 +93,7 @@ async def target(template: str) -> AsyncGenerator[Database]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 async def test_backed_up_under_load_and_restored_elsewhere(
     tmp_path: Path, target: Database
 ) -> None:

@@ -26,7 +26,7 @@ from tests.end_to_end.stage import (
     world,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 COMMAND = (sys.executable, "-E", "-s", "-S", "-u", str(ROOT / "run.py"))
 
@@ -122,7 +122,7 @@ def test_commands_ask_the_relay_and_say_how_it_ended(tmp_path: Path) -> None:
         code, out, _ = run(stage, "status")
         assert (code, out.split(".")[0]) == (0, "Forwarding"), out
         replays(stage, sends(stage))
-        until(lambda: run(stage, "status")[0] == 3, 60, "attention")
+        until(lambda: run(stage, "status")[0] == 3, 90, "attention")
         assert "could not be read as a signal: no_action" in run(stage, "status")[1]
         follows_over_a_restart(stage)
         stage.relay.stop()
@@ -164,14 +164,14 @@ def follows_over_a_restart(stage: World) -> None:
     since, ticker = cursor_now(stage), stage.tickers[1]
     path = ["signal.received", "signal.approved", "delivery.delivered"]
     with tailing(stage, "--cursor", since, "--ticker", ticker) as tail:
-        stage.relay.post(json.dumps({"ticker": ticker, "action": "buy"}))
+        stage.relay.accepted(json.dumps({"ticker": ticker, "action": "buy"}))
         assert tail.events(3) == path
         stage.relay.kill()
         stage.relay.start()
-        stage.relay.post(json.dumps({"ticker": ticker, "action": "sell"}))
+        stage.relay.accepted(json.dumps({"ticker": ticker, "action": "sell"}))
         assert tail.events(3) == path
         tail.process.send_signal(signal.SIGINT)
-        assert tail.process.wait(30) == 130
+        assert tail.process.wait(60) == 130
         assert tail.process.stderr
         assert tail.process.stderr.read().splitlines()[:2] == [
             "The relay restarts. Waiting for it …",

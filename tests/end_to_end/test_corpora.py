@@ -10,7 +10,15 @@ import pytest
 from demo.finviz import Reply
 from domain.screen import UNFILTERED
 from domain.ticker import normalise
-from tests.end_to_end.stage import CALLER, ROOT, UPDATE_TOKEN, World, until, world
+from tests.end_to_end.stage import (
+    CALLER,
+    ROOT,
+    UPDATE_TOKEN,
+    World,
+    in_the_end,
+    until,
+    world,
+)
 
 SHARED = ROOT.parent / "shared" / "fixtures"
 ALERTS, PAGES = SHARED / "tradingview", SHARED / "finviz"
@@ -19,7 +27,7 @@ URL = "https://finviz.com/screener.ashx?v=111&f=ta_gap_u5&o=-change&x={number}"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(200),
+    pytest.mark.timeout(400),
     pytest.mark.skipif(not SHARED.exists(), reason="the shared corpus is not beside this checkout"),
 ]
 
@@ -37,7 +45,8 @@ def cases() -> list[dict[str, Any]]:
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case["file"])
 def test_an_alert_is_read_as_expected(stage: World, case: dict[str, Any]) -> None:
     body = (ALERTS / case["file"]).read_bytes()
-    answer = stage.relay.post(body, **{"content-type": case["content_type"]})
+    kind = {"content-type": case["content_type"]}
+    answer = in_the_end(lambda: stage.relay.post(body, **kind))
     assert answer.status_code < 500
     if case["invalid"]:
         assert answer.status_code in {400, 422}
@@ -97,20 +106,18 @@ def test_an_empty_answer_is_a_list_when_seen_twice(stage: World) -> None:
     ]
     stage.finviz.answer_with(None)
     change(stage, URL.format(number="full"))
-    until(lambda: len(stage.relay.read("/api/universe")["tickers"]) > 0, 20, "a list to lose")
+    until(lambda: len(stage.relay.read("/api/universe")["tickers"]) > 0, 60, "a list to lose")
     look(stage, name, entry, URL.format(number="full"))
     universe = stage.relay.read("/api/universe")
     assert universe["last_fetch"]["outcome"] == "suspect"
     assert universe["tickers"]
-    until(lambda: not stage.relay.read("/api/universe")["tickers"], 20, "the confirmed empty list")
+    until(lambda: not stage.relay.read("/api/universe")["tickers"], 60, "the confirmed empty list")
     assert stage.relay.read("/api/universe")["trust"] == "fresh"
 
 
 def change(stage: World, url: str) -> None:
-    answer = CALLER.post(
-        f"{stage.relay.url}/finviz/config",
-        json={"url": url, "top_n": 5, "token": UPDATE_TOKEN},
-    )
+    place, asked = f"{stage.relay.url}/finviz/config", {"url": url, "top_n": 5}
+    answer = in_the_end(lambda: CALLER.post(place, json=asked | {"token": UPDATE_TOKEN}))
     assert answer.status_code == 200, answer.text
 
 
@@ -131,6 +138,6 @@ def look(stage: World, name: str, entry: dict[str, Any], url: str) -> None:
     change(stage, url)
     until(
         lambda: stage.relay.read("/api/universe")["last_fetch"]["at"] > before,
-        20,
+        60,
         f"a look at {name}",
     )

@@ -152,11 +152,11 @@ def test_another_name_is_not_answered(edge: Edge) -> None:
 
 
 def test_a_slow_sender_is_cut_and_never_reaches_the_relay(edge: Edge) -> None:
-    """H20: half a head, then nothing: cut by the proxy's own clock (here after one second)."""
+    """H20: half a head, then nothing: cut by the proxy's own clock (after five seconds)."""
     context = ssl.create_default_context(cafile=edge.authority)
     begun = time.monotonic()
     with (
-        socket.create_connection(("127.0.0.1", edge.port), timeout=30) as plain,
+        socket.create_connection(("127.0.0.1", edge.port), timeout=60) as plain,
         context.wrap_socket(plain, server_hostname=HOST) as secure,
     ):
         secure.sendall(b"POST /webhook/in/slow HTTP/1.1\r\nHost: relay.exa")
@@ -165,7 +165,7 @@ def test_a_slow_sender_is_cut_and_never_reaches_the_relay(edge: Edge) -> None:
         except (ConnectionResetError, ssl.SSLError):
             left = b""
     assert not left or b" 408 " in left
-    assert time.monotonic() - begun < 25
+    assert time.monotonic() - begun < 40
     assert "/webhook/in/slow" not in {where for where, _ in edge.relay.requests}
 
 

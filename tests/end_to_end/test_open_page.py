@@ -10,9 +10,12 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from launcher.testing import BROWSERS
 from tests.end_to_end.stage import ADMIN_TOKEN, World, alert, until, world
+from tests.stalls import stalls
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(500)]
 
+PATIENT = 40_000
+"""Milliseconds until a browser gives up; where it has to be quick, that is measured."""
 LISTEN = """() => {
   window.told = [];
   window.sameDocument = true;
@@ -22,8 +25,7 @@ LISTEN = """() => {
 
 def posted(stage: World, number: int) -> list[str]:
     """Three alerts, and their ids."""
-    answers = [stage.relay.post(alert(t, "buy", number)) for t in stage.tickers[:3]]
-    return [answer.json()["signal_id"] for answer in answers]
+    return [stage.relay.accepted(alert(t, "buy", number)) for t in stage.tickers[:3]]
 
 
 def settled(stage: World, signals: list[str]) -> set[int]:
@@ -47,27 +49,34 @@ def test_a_page_goes_on_when_the_relay_was_killed_under_it(tmp_path: Path) -> No
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip("no Chromium: apt install chromium")
-    with world(tmp_path / "relay") as stage, sync_playwright() as playwright:
+    with (
+        world(tmp_path / "relay") as stage,
+        sync_playwright() as playwright,
+        stalls() as stood_still,
+    ):
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         page = chromium.new_page()
         page.goto(f"{stage.relay.url}/admin")
         page.get_by_label("Admin token").fill(ADMIN_TOKEN)
         page.get_by_role("button", name="Sign in").click()
         lamp = page.locator("#lamp")
-        expect(lamp).to_have_text("live")
+        expect(lamp).to_have_text("live", timeout=PATIENT)
         page.evaluate(LISTEN)
         before = settled(stage, posted(stage, 1))
-        until(lambda: before <= heard(page), 10, "the events before")
+        until(lambda: before <= heard(page), 40, "the events before")
 
         stage.relay.kill()
-        expect(lamp).to_have_text("reconnecting …", timeout=2_000)
+        gone = time.monotonic()
+        expect(lamp).to_have_text("reconnecting …", timeout=PATIENT)
+        assert stood_still.at_work(gone) < 2
         stage.relay.start()
         back = time.monotonic()
         after = posted(stage, 2)  # before the page is connected again, most likely
-        expect(lamp).to_have_text("live", timeout=3_000)
-        assert time.monotonic() - back < 3 + 1, "posting took some of it"
+        posting = time.monotonic() - back
+        expect(lamp).to_have_text("live", timeout=PATIENT)
+        assert stood_still.at_work(back) < 3 + 1 + posting
         events = settled(stage, after)
-        until(lambda: events <= heard(page), 10, "the events after")
-        page.locator(f'a[href="/admin/signals/{after[-1]}"]').first.wait_for(timeout=5_000)
+        until(lambda: events <= heard(page), 40, "the events after")
+        page.locator(f'a[href="/admin/signals/{after[-1]}"]').first.wait_for(timeout=PATIENT)
         assert page.evaluate("window.sameDocument"), "it was not loaded again"
         chromium.close()

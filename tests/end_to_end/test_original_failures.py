@@ -5,7 +5,6 @@ The numbers are those of the list of its defects.
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncGenerator, Iterator
 from itertools import count
 from pathlib import Path
@@ -220,14 +219,11 @@ def test_a_crash_leaves_no_phantom_and_loses_nothing(tmp_path: Path) -> None:
     """Defects 1 and 15: of 200 alerts 140 were lost, 117 positions were open that no broker heard
     of, and after the restart an old rejection was bought.
     """
-    limits = {"DEST_WEBHOOK_RATE_LIMITS": "20/4s", "BUY_TTL_SEC": "900"}
+    limits = {"DEST_WEBHOOK_RATE_LIMITS": "20/8s", "BUY_TTL_SEC": "900"}
     with world(tmp_path / "relay", delay=0.02, settings=limits) as stage:
         stranger = stage.finviz.market[55].ticker
-        refused = stage.relay.post(alert(stranger, "buy", 0)).json()["signal_id"]
-        buys = {
-            stage.relay.post(alert(ticker, "buy", 1)).json()["signal_id"]
-            for ticker in stage.tickers[:50]
-        }
+        refused = stage.relay.accepted(alert(stranger, "buy", 0))
+        buys = {stage.relay.accepted(alert(ticker, "buy", 1)) for ticker in stage.tickers[:50]}
         stage.relay.kill()
         heard = {arrival.id for arrival in stage.destination.arrivals}
         assert len(heard) < len(buys), "nothing was waiting when it was killed"
@@ -235,7 +231,7 @@ def test_a_crash_leaves_no_phantom_and_loses_nothing(tmp_path: Path) -> None:
         known = held(stage)
         heard = {arrival.id for arrival in stage.destination.arrivals}
         assert {id for id, state in known.items() if state == "open"} <= heard
-        happens(lambda: set(held(stage).values()) == {"open"}, 60, "every position open")
+        happens(lambda: set(held(stage).values()) == {"open"}, 120, "every position open")
         assert {arrival.id for arrival in stage.destination.arrivals} == buys
         assert held(stage).keys() == buys
         stage.relay.wait_for_list(50)
@@ -251,23 +247,21 @@ def test_a_lower_limit_holds_at_once(tmp_path: Path) -> None:
     with world(tmp_path / "relay", settings=limits) as stage:
         [main] = stage.relay.read("/api/destinations")["items"]
         for ticker in stage.tickers[:20]:
-            stage.relay.post(alert(ticker, "buy", 1))
-        happens(lambda: len(stage.destination.arrivals) == 20, 30, "the first twenty")
+            stage.relay.accepted(alert(ticker, "buy", 1))
+        happens(lambda: len(stage.destination.arrivals) == 20, 60, "the first twenty")
         lowered = CALLER.patch(
             f"{stage.relay.url}/api/destinations/{main['id']}",
             json={"windows": f"{limit}/{seconds}s", "version": main["version"]},
             headers={"authorization": f"Bearer {OWN_TOKEN}"},
         )
         assert lowered.status_code == 200, lowered.text
-        since = time.monotonic()
         for ticker in stage.tickers[20:50]:
-            stage.relay.post(alert(ticker, "buy", 2))
+            stage.relay.accepted(alert(ticker, "buy", 2))
         happens(lambda: len(stage.destination.arrivals) >= 20 + 2 * limit - 2, 60, "some more")
         times = [arrival.at for arrival in stage.destination.arrivals]
-    assert not [at for at in times[20:] if at < since + 1], "the old limit let more through"
-    assert all(
+    assert all(  # the first twenty count, too: not one more until few enough of them do
         later - first >= seconds
-        for first, later in zip(times[20:], times[20 + limit :], strict=False)
+        for first, later in zip(times[20 - limit :], times[20:], strict=False)
     )
 
 

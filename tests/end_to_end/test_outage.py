@@ -12,13 +12,14 @@ import httpx
 import pytest
 
 from tests.end_to_end.stage import ADMIN_TOKEN, CALLER, WEBHOOK_TOKEN, World, alert, until, world
+from tests.stalls import stalls
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def test_a_stopped_database_is_answered_with_503_and_recovered_from(tmp_path: Path) -> None:
     """SIGSTOP of the whole PostgreSQL: it accepts connections and never answers."""
-    with world(tmp_path / "relay", size=20, top_n=5) as stage:
+    with world(tmp_path / "relay", size=20, top_n=5) as stage, stalls() as stood_still:
         postgres = stage.relay.postgres_pid
         os.killpg(os.getpgid(postgres), signal.SIGSTOP)
         try:
@@ -27,15 +28,15 @@ def test_a_stopped_database_is_answered_with_503_and_recovered_from(tmp_path: Pa
                 answer = stage.relay.post(alert(stage.tickers[0], "buy", number))
                 assert answer.status_code == 503
                 assert answer.headers["retry-after"].isdecimal()
-                assert time.monotonic() - began <= 2.5
+                assert stood_still.at_work(began) <= 2.5
         finally:
             os.killpg(os.getpgid(postgres), signal.SIGCONT)
         until(
             lambda: stage.relay.post(alert(stage.tickers[1], "buy", 99)).status_code in {200, 202},
-            20,
+            40,
             "an accepted alert",
         )
-        until(lambda: len(stage.destination.arrivals) > 0, 20, "a delivery")
+        until(lambda: len(stage.destination.arrivals) > 0, 40, "a delivery")
         assert stage.relay.process is not None
         assert stage.relay.process.poll() is None
 
@@ -51,7 +52,7 @@ class Flood:
 
     def run(self) -> None:
         bearer = {"authorization": f"Bearer {WEBHOOK_TOKEN}"}
-        with httpx.Client(timeout=10, headers=bearer) as client:
+        with httpx.Client(timeout=30, headers=bearer) as client:
             for number in itertools.takewhile(lambda _: not self.stop.is_set(), itertools.count()):
                 body = alert(self.stage.tickers[number % 5], "buy", number)
                 answer = client.post(f"{self.stage.relay.url}/webhook/in", content=body)
@@ -61,7 +62,7 @@ class Flood:
 
     def wait_for(self, more: int) -> None:
         enough = len(self.acknowledged) + more
-        until(lambda: len(self.acknowledged) >= enough, 30, f"{more} more alerts accepted")
+        until(lambda: len(self.acknowledged) >= enough, 60, f"{more} more alerts accepted")
 
 
 def test_postgres_killed_under_load_loses_nothing_acknowledged(tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ def test_postgres_killed_under_load_loses_nothing_acknowledged(tmp_path: Path) -
             flood.wait_for(30)
         finally:
             flood.stop.set()
-            thread.join(20)
+            thread.join(60)
         assert flood.statuses <= {200, 202, 503}
         assert [id for id in flood.acknowledged if not _is_kept(stage.relay.url, id)] == []
 

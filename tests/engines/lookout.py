@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -70,7 +70,10 @@ class Stage:
         async with self.rows.database.read() as connection:
             last = await universes.last_fetch(connection)
         assert last
-        return last
+        # It was due from a moment before: who stood still in between waits no shorter for that.
+        (told,) = await self.rows.sql("SELECT next_at FROM fetches ORDER BY id DESC LIMIT 1")
+        assert timedelta(0) <= told - last.next_at < timedelta(seconds=5)
+        return replace(last, next_at=told)
 
     async def listed(self) -> tuple[int, tuple[str, ...]] | None:
         async with self.rows.database.read() as connection:

@@ -79,7 +79,7 @@ def answering(head: str, body: bytes = b"ok", *, length: int | None = None) -> B
 
 @asynccontextmanager
 async def client(
-    url: str, deadline: float = 5, private: Collection[Network] = LOOPBACK
+    url: str, deadline: float = 30, private: Collection[Network] = LOOPBACK
 ) -> AsyncGenerator[DestinationClient]:
     limits = Limits(deadline=timedelta(seconds=deadline))
     client = DestinationClient(url, private=private, limits=limits)
@@ -87,6 +87,6 @@ async def client(
     await client.close()
 
 
-async def posted(behave: Behaviour, deadline: float = 5) -> tuple[Answer, Loopback]:
+async def posted(behave: Behaviour, deadline: float = 30) -> tuple[Answer, Loopback]:
     async with loopback(behave) as there, client(there.url, deadline) as ours:
         return await ours.post(BODY, HEADERS, leaves), there

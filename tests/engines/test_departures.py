@@ -16,7 +16,7 @@ from domain.rate import Window
 from engines.clock import utc_now
 from engines.relay.forwarder import Departure
 from tests.database.rows import OK, UNKNOWN, UNSENT, Rows
-from tests.engines.conditions import until, until_rows
+from tests.engines.conditions import set_forward, until, until_rows
 from tests.engines.outside import PATIENT, Outside, Post, ended, forwarding, queued
 
 OTHER = "https://other.example/"
@@ -142,11 +142,16 @@ async def test_what_took_too_long_to_connect_is_withheld_not_late(
 
 
 async def test_what_dies_while_it_connects_does_not_leave(
-    rows: Rows, main: Destination, outside: Outside
+    rows: Rows, main: Destination, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outside.connecting = slow_by(0.6)
+    forward = set_forward(monkeypatch)
+
+    async def connecting(_: str) -> None:
+        forward(6)  # less than what any may take until it is written
+
+    outside.connecting = connecting
     await queued(rows, "buy A")
-    await rows.sql("UPDATE deliveries SET expires_at = clock_timestamp() + interval '0.4 s'")
+    await rows.sql("UPDATE deliveries SET expires_at = clock_timestamp() + interval '5.5 s'")
     async with forwarding(rows, outside):
         await ended(rows, "expired")
     assert outside.posts == []
@@ -175,12 +180,23 @@ async def test_no_window_overflows_when_connecting_takes_longer_than_the_window(
 async def test_when_it_left_is_told_on_the_database_clock(
     rows: Rows, main: Destination, outside: Outside
 ) -> None:
-    outside.connecting = slow_by(0.3)
+    loop, begun = asyncio.get_running_loop(), list[float]()
+
+    async def connecting(_: str) -> None:
+        begun.append(loop.time())
+        await asyncio.sleep(0.3)
+
+    outside.connecting = connecting
     await queued(rows, "buy A")
+    before = loop.time()
     async with forwarding(rows, outside):
         await ended(rows, "delivered")
-    (took,) = await rows.sql("SELECT written_at - started_at FROM attempts")
-    assert timedelta(seconds=0.25) < took < timedelta(seconds=2)
+    (took,) = await rows.sql(
+        "SELECT written_at - started_at FROM attempts WHERE outcome = 'delivered'"
+    )
+    (post,) = outside.posts
+    assert 0.29 < post.at - begun[-1] < took.total_seconds() + 0.01
+    assert took.total_seconds() < post.at - before
     assert main
 
 

@@ -16,8 +16,9 @@ from domain.destination import Destination, SigningKeys
 from domain.rate import Window
 from tests.conftest import KEY
 from tests.database.rows import OK, UNKNOWN, UNSENT, Rows, an_entry
-from tests.engines.conditions import until, until_rows
+from tests.engines.conditions import set_forward, until, until_rows
 from tests.engines.outside import GRACE, PATIENT, Outside, Post, ended, forwarding, queued
+from tests.stalls import stalls
 
 NEWER = b"n" * 32
 
@@ -195,14 +196,13 @@ async def test_what_was_leased_too_long_ago_is_withheld(
     rows: Rows, main: Destination, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Leasing took longer than its grace: sent now, it could overflow a window."""
-    monkeypatch.setattr(lanes, "START_WITHIN", timedelta(seconds=0.3))
-    pauses = [0.4]
+    forward, pauses = set_forward(monkeypatch), [lanes.START_WITHIN.total_seconds() + 0.1]
 
     class SlowVault(Vault):
         def open(self, sealed: bytes, place: str = BODY) -> bytes:
             plain = super().open(sealed, place)
             if b'"ticker"' in plain and pauses:
-                time.sleep(pauses.pop())
+                forward(pauses.pop())
             return plain
 
     sealed = rows.vault.seal(b'{"ticker":"A","side":"buy"}')
@@ -308,7 +308,8 @@ async def test_a_change_between_looking_and_leasing_is_noticed(
     changed: list[Destination] = []
 
     def change() -> None:
-        other = Rows(Database.connect(rows.database.url), rows.vault)
+        database = Database.connect(rows.database.url, patience=timedelta(seconds=20))
+        other = Rows(database, rows.vault)
         changed.append(asyncio.run(moved(other, first)))
 
     class ChangingVault(Vault):
@@ -342,10 +343,10 @@ async def test_draining_does_not_wait_for_ever(
     await queued(rows, "buy A")
     async with forwarding(rows, outside) as relay:
         await until(lambda: len(outside.posts) == 1)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        await relay.forwarder.drain(timedelta(seconds=0.05))
-        assert loop.time() - began < 1
+        with stalls() as stalled:
+            began = time.monotonic()
+            await relay.forwarder.drain(timedelta(seconds=0.05))
+            assert stalled.at_work(began) < 1
     assert main
 
 

@@ -155,13 +155,14 @@ async def eight_judges(url: str) -> AsyncGenerator[Callable[[], None]]:
 
 async def test_no_sell_is_judged_before_its_buy(rows: Rows, kept: Kept) -> None:
     """500 pairs back to back, eight judges: a sell judged too early would be rejected."""
-    pairs = [an_entry(TICKERS[n % 10], side) for n in range(500) for side in (BUY, SELL)]
+    sides, long = (BUY, SELL), timedelta(minutes=10)
+    pairs = [an_entry(TICKERS[n % 10], one, lifetime=long) for n in range(500) for one in sides]
     async with eight_judges(rows.database.url) as wake:
         for start in range(0, 1_000, 20):
             await rows.append(*pairs[start : start + 20])
             wake()
             await asyncio.sleep(0)
-        await until_rows(lambda: decided(rows), within=30)
+        await until_rows(lambda: decided(rows), within=90)
     assert await rows.sql("SELECT DISTINCT status FROM signals") == ["approved"]
     orders = await rows.sql(
         "SELECT array_agg(signals.seq ORDER BY events.id) FROM events"

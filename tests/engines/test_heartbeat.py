@@ -56,6 +56,6 @@ async def test_a_failure_is_told_once_and_so_is_its_end(
     world.error = ""
     for _ in range(2):
         await heartbeat.step()
-    told = [record.message for record in caplog.records]
+    told = [one.message for one in caplog.records if one.name == "engines.notices.heartbeat"]
     assert told == ["heartbeat.failing", "heartbeat.mended"]
     assert (counted(metrics, "failed"), counted(metrics, "sent")) == (3, 2)

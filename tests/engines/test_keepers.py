@@ -16,6 +16,7 @@ from engines.universe.keeper import LEASE, LOOK, Keeper
 from tests.database.rows import Rows
 from tests.engines.lookout import MARKET, OTHER_MARKET, OTHER_URL, Meanwhile, Stage, staged
 
+KEEPER = "engines.universe.keeper"
 POINTS = [point for point in Point if point.startswith("keeper.")]
 
 
@@ -140,9 +141,10 @@ async def test_who_slept_through_its_turn_records_nothing(
 
     sleeper = stage.another(source=Meanwhile(stage.keeper.source, others_take_the_turn))
     await stage.due()
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, KEEPER):
         await sleeper.step()
-    assert [record.message for record in caplog.records] == ["list.turn_lost"]
+    told = [one for one in caplog.records if (one.name, one.levelname) == (KEEPER, "WARNING")]
+    assert [one.message for one in told] == ["list.turn_lost"]
     found = await stage.listed()
     assert found
     assert found[1] == tuple(listing.ticker for listing in stage.finviz.market[:20])
@@ -188,7 +190,7 @@ async def test_a_look_that_cannot_be_recorded_is_not_repeated_before_its_lease_i
 async def test_a_database_that_hangs_while_recording_does_not_make_us_ask_again(
     stage: Stage,
 ) -> None:
-    own = Database.connect(stage.rows.database.url, patience=timedelta(seconds=1))
+    own = Database.connect(stage.rows.database.url, patience=timedelta(seconds=3))
     stage.finviz.answer_with("blocked")
     async with stage.rows.database.write() as hanging:
 

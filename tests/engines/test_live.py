@@ -232,7 +232,10 @@ async def test_the_usher_is_woken_by_what_ends_a_session(rows: Rows) -> None:
     assert bells.rung == ["usher"]
 
 
-async def test_two_reads_are_never_close_together(rows: Rows) -> None:
+async def test_two_reads_are_never_close_together(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcing, "LEAST", 60.0)  # longer than any read takes
     hub = a_hub()
     one = an_announcer(rows.database, hub, Bells())
     hub.join(ME, None)

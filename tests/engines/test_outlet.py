@@ -100,8 +100,8 @@ async def test_what_was_leased_ahead_of_a_failure_is_given_back(rows: Rows) -> N
     await queued(rows, "buy FIRST")
     async with forwarding(rows, outside, breaker=PATIENT) as relay:
         await ended(rows, "delivered")
-        await queued(rows, *(f"buy T{n}" for n in range(20)))
         outside.open.clear()
+        await queued(rows, *(f"buy T{n}" for n in range(20)))
         relay.wake()
         await until(lambda: len(outside.posts) == 6)
         assert len(await rows.sql("SELECT 1 FROM deliveries WHERE state = 'sending'")) == 20

@@ -1,6 +1,7 @@
 """Mail handed in, in a real conversation over a socket."""
 
 import email
+import socket
 from dataclasses import replace
 from email import policy
 from pathlib import Path
@@ -80,6 +81,7 @@ async def test_a_refusal_is_told_without_what_the_server_said(verb: str, error: 
 
 
 async def test_a_server_that_is_not_there() -> None:
-    async with mail_server() as there:
-        port = there.port
-    assert await Postman(server=a_server(port)).post(MAIL) == "ConnectionRefusedError"
+    with socket.socket() as taken:  # nobody else can have it meanwhile, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        postman = Postman(server=a_server(taken.getsockname()[1]))
+        assert await postman.post(MAIL) == "ConnectionRefusedError"

@@ -13,7 +13,7 @@ from engines.relay.gatekeeper import Gatekeeper
 from engines.relay.intake import PRESSED, Intake
 from engines.relay.precedence import LONGEST, PAUSE, PAUSE_IN_FLOOD, Precedence
 from tests.database.rows import an_entry
-from tests.engines.conditions import until
+from tests.engines.conditions import set_forward, until
 
 
 @dataclass(slots=True)
@@ -138,20 +138,25 @@ async def test_an_intake_is_pressed_by_many_at_once() -> None:
     await asyncio.gather(*callers, return_exceptions=True)
 
 
-async def test_who_waits_too_long_is_told_by_one_clock() -> None:
+async def test_who_waits_too_long_is_told_by_one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = set_forward(monkeypatch)
     intake = Intake(
         database=None,  # pyright: ignore[reportArgumentType]  it is never asked
         metrics=Metrics(),
         wake=lambda: None,
         wake_gatekeeper=lambda: None,
-        budget=timedelta(seconds=0.4),
+        budget=timedelta(seconds=40),
     )
     first = asyncio.create_task(intake.accept(an_entry()))
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0)
+    forward(20)
     second = asyncio.create_task(intake.accept(an_entry()))
+    await asyncio.sleep(0)
+    forward(20)
     with pytest.raises(UnavailableError):
         await first
     assert not second.done()
+    forward(20)
     with pytest.raises(UnavailableError):
         await second
 

@@ -10,6 +10,7 @@ from engines.access.refusals import BEHIND_A_PROXY, MOST, MOST_TOGETHER, Refusal
 from engines.clock import utc_now
 from tests.conftest import FrozenClock
 from tests.database.rows import Rows
+from tests.engines.conditions import a_while_of_the_minute
 
 DOOR = "PUT /api/rules"
 HOUR_AGO = "now() - interval '1 hour'"
@@ -33,6 +34,7 @@ async def minute_over(rows: Rows, clock: FrozenClock) -> None:
 async def test_an_origin_is_told_of_once_a_minute(
     rows: Rows, refusals: Refusals, clock: FrozenClock
 ) -> None:
+    await a_while_of_the_minute(rows)
     for origin in ["192.0.2.1", "192.0.2.1", "192.0.2.2"]:
         acting_from.set(origin)
         assert await refusals.wrong(DOOR) is None
@@ -47,6 +49,7 @@ async def test_an_origin_is_told_of_once_a_minute(
 async def test_an_origin_is_told_to_wait_after_ten(
     rows: Rows, refusals: Refusals, clock: FrozenClock
 ) -> None:
+    await a_while_of_the_minute(rows)
     acting_from.set("192.0.2.1")
     answers = [await refusals.wrong(DOOR) for _ in range(MOST + 5)]
     assert answers == [None] * MOST + [55] * 5, "the clock stands five seconds after the minute"
@@ -64,6 +67,7 @@ async def test_an_origin_is_told_to_wait_after_ten(
 async def test_many_origins_are_no_flood(
     rows: Rows, refusals: Refusals, clock: FrozenClock
 ) -> None:
+    await a_while_of_the_minute(rows)
     for number in range(MOST_TOGETHER + 200):
         acting_from.set(f"198.51.{number // 200}.{number % 200}")
         wait = await refusals.wrong(DOOR)
@@ -79,6 +83,7 @@ async def test_many_origins_are_no_flood(
 
 
 async def test_an_ipv6_customer_is_one_origin(rows: Rows, refusals: Refusals) -> None:
+    await a_while_of_the_minute(rows)
     for number in range(MOST):
         acting_from.set(f"2001:db8:1:2:{number}::{number:x}")
         assert await refusals.wrong(DOOR) is None

@@ -4,8 +4,10 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from engines import siblings
 from engines.metrics import Metrics
 from engines.siblings import Place, Siblings
 
@@ -31,6 +33,13 @@ async def told(one: Siblings) -> dict[tuple[str, str], float]:
     }
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever answers is waited for, also on a machine that stands still for a second."""
+    monkeypatch.setattr(siblings, "PATIENCE", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
 async def test_whoever_is_asked_tells_of_all_that_answer(tmp_path: Path) -> None:
     first, second = sibling(tmp_path, 1, 5), sibling(tmp_path, 2, 7)
     async with first.answering(), second.answering():
@@ -60,6 +69,7 @@ async def test_one_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     assert (found["relay_process_up", "2"], found["relay_alerts_total", "1"]) == (0, 5)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_one_that_was_killed_leaves_nothing_in_the_way(tmp_path: Path) -> None:
     first, second = sibling(tmp_path, 1, 5), sibling(tmp_path, 2, 7)
     killed = await asyncio.start_unix_server(lambda _r, w: w.close(), second.place.door(2))

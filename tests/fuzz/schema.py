@@ -1,5 +1,6 @@
 """Requests as schemathesis makes them of the description: what it allows, and what it does not."""
 
+import asyncio
 import random  # noqa: TID251  a seed, so that a run can be repeated
 import warnings
 from collections.abc import Iterator, Mapping
@@ -29,8 +30,12 @@ class Share:
 
 
 async def ask_all(one: World, document: Mapping[str, Any], share: Share) -> None:
-    """Ask operations so often, in each way; answers have to be as they are declared."""
-    for number, (case, declared) in enumerate(_cases(document, share)):
+    """Ask operations so often, in each way; answers have to be as they are declared.
+
+    They are made beside the relay: PostgreSQL hangs up on whoever stops within a transaction.
+    """
+    cases = await asyncio.to_thread(lambda: [*_cases(document, share)])
+    for number, (case, declared) in enumerate(cases):
         who = WHO[number % len(WHO)]
         asked = _asked(case, one, who, number)
         if asked is None:

@@ -16,7 +16,7 @@ from demo.finviz import MadeUpFinviz, made_up_market
 from main import Outside, build
 from tests.chaos.report import machine
 from tests.fuzz.words import HOSTILE
-from tests.fuzz.world import listened
+from tests.fuzz.world import AGAIN, listened
 from tests.launcher.test_smuggling import CLEAR, GET, POST, UNCLEAR
 from tests.launcher.wire import Wire, serving
 from tests.web.stage import WEBHOOK_TOKEN, Destination, cloned, settings
@@ -184,5 +184,10 @@ async def _legitimate(wire: Wire, seen: Seen) -> None:
     posted = ALERT + last + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
     for data, fine in ((GET + last + b"\r\n", b"200"), (posted, b"20")):
         said = await wire.say(data, wait=PATIENCE)
+        for pause in AGAIN:
+            if not said.startswith(b"HTTP/1.1 503"):
+                break
+            await asyncio.sleep(pause)
+            said = await wire.say(data, wait=PATIENCE)
         if not said.startswith(b"HTTP/1.1 " + fine):
             seen.fault("a legitimate request is refused", data, said)

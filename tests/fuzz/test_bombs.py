@@ -1,6 +1,5 @@
 """H19: bodies made to cost much cost no more than others, and are refused."""
 
-import gc
 import json
 import time
 import tracemalloc
@@ -99,13 +98,11 @@ WIDE = ("other keys", "'[],' in an array", "'0,' in an array", "'{' alone")
 
 def cpu(data: bytes) -> float:
     """The better of three: what is measured is the body, not who else is at work."""
-    took: list[float] = []
-    gc.freeze()  # as the server does: what else is here is not gone over
+    took: list[float] = []  # what else is here is frozen, as in the server: it is not gone over
     while len(took) < 3 and not (took and took[0] < MOST_SECONDS / 2):
         began = time.thread_time()
         TARGET.read(data)
         took.append(time.thread_time() - began)
-    gc.unfreeze()
     return min(took)
 
 

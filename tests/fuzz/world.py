@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import httpx
@@ -24,6 +24,10 @@ CHANGES: Mapping[str, str] = {
 }
 PATIENCE = 20.0
 """Seconds for one answer: a hang is a finding."""
+AGAIN = (0.2, 1.0, 3.0)
+"""Seconds until a request is made again that was answered 503, "not now": what is answered so each
+time is a finding, a moment in which this machine stood still is none."""
+Answered: TypeAlias = tuple[int, "Headers", bytes]
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -98,7 +102,7 @@ class Troubles(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         failed = record.exc_info[1] if record.exc_info else None
         if isinstance(failed, Exception) and is_unavailable(failed):
-            return  # a slow database is not a caller's doing; an answer 503 counts all the same
+            return  # a slow database is not a caller's doing; what stays 503 counts all the same
         about = getattr(record, "worker", "")
         self.counted[f"{record.name} {record.getMessage()[:80]} {about}".strip()] += 1
         if record.exc_info and len(self.traces) < 5:
@@ -126,17 +130,26 @@ class World:
 
     async def ask(self, asked: Asked) -> int:
         """Return the status; what is raised, or takes too long, is a fault."""
+        answered = await self._answered(asked)
+        for pause in AGAIN:
+            if answered is None or answered[0] != 503:
+                break
+            await asyncio.sleep(pause)
+            answered = await self._answered(asked)
+        if answered is None:
+            return 0
+        self.judge.answer(asked, *answered)
+        return answered[0]
+
+    async def _answered(self, asked: Asked) -> Answered | None:
         try:
             async with asyncio.timeout(PATIENCE):
-                status, headers, body = await spoken(self.relay.app, asked)
+                return await spoken(self.relay.app, asked)
         except TimeoutError:
             self.judge.fault("hang", asked)
-            return 0
         except Exception as error:  # noqa: BLE001  whatever it is, it is a finding
             self.judge.fault(f"exception {type(error).__name__}", asked, repr(error).encode())
-            return 0
-        self.judge.answer(asked, status, headers, body)
-        return status
+        return None
 
     async def sound(self) -> bool:
         """Whether it is as it was: pages and alerts are still answered."""
@@ -153,7 +166,7 @@ class World:
         self.credentials["session"] = [(b"cookie", cookie), (b"sec-fetch-site", b"same-origin")]
 
 
-async def spoken(app: ASGIApp, asked: Asked) -> tuple[int, Headers, bytes]:
+async def spoken(app: ASGIApp, asked: Asked) -> Answered:
     """A request in plain ASGI, as uvicorn hands it over."""
     sent = False
     got: list[MutableMapping[str, Any]] = []

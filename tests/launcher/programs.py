@@ -13,7 +13,7 @@ from launcher.postgres_programs import find
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import stat
 from argparse import Namespace
 from collections.abc import AsyncGenerator
@@ -19,6 +18,7 @@ from config import Settings
 from domain import original
 from launcher.adopt import run_adopt
 from launcher.command_line import main
+from tests.ports import free_port
 from tests.web.stage import ADMIN_TOKEN, Relay, cloned, relay, until
 
 SECRET = "a-made-up-secret-path-of-the-destination"
@@ -65,12 +65,6 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         csv(row(IDS[0], "AAPL"), row(IDS[1], "brk.b", "sell"), row(IDS[2], "=cmd()"))
     )
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def adopt(folder: Path, *options: str) -> int:

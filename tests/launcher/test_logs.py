@@ -216,6 +216,7 @@ def test_the_file_gets_every_record_and_the_old_set_up_comes_back(tmp_path: Path
         for number in range(100):
             logging.getLogger("test").info("n %d a-long-secret", number)
         logging.getLogger("httpx").info("GET something")
+    assert not logging.getLogger("test").isEnabledFor(logging.INFO), "it has forgotten"
     lines = [json.loads(each) for each in path.read_text().splitlines()]
     assert [each["event"] for each in lines] == [f"n {number} •••" for number in range(100)]
     assert (root.handlers, root.level) == before

@@ -74,7 +74,7 @@ def test_an_orphan_of_a_killed_run_is_stopped_first(tmp_path: Path) -> None:
         until((data.parent / ".s.PGSQL.5432").exists)
         said: list[str] = []
         with LocalPostgres(tmp_path, durable=False, say=said.append) as postgres:
-            assert orphan.wait(10) == 0
+            assert orphan.wait(60) == 0
             assert ask(postgres.dsn, "SELECT 1") == "1"
     assert any(str(orphan.pid) in each for each in said)
 

@@ -57,7 +57,7 @@ def test_a_signal_stops_the_server_before_the_run_ends(tmp_path: Path, number: i
     with running(SERVE, tmp_path) as run:
         server = int(line(run))
         run.send_signal(number)
-        run.wait(10)
+        run.wait(60)
         assert not lives(server)
     assert run.returncode == (0 if number == signal.SIGTERM else -number)
 
@@ -65,7 +65,7 @@ def test_a_signal_stops_the_server_before_the_run_ends(tmp_path: Path, number: i
 def test_an_accident_stops_the_server(tmp_path: Path) -> None:
     with running(SERVE, tmp_path, "fail") as run:
         server = int(line(run))
-        assert run.wait(10) == 1
+        assert run.wait(60) == 1
         assert not lives(server)
 
 

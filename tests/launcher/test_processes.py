@@ -93,7 +93,7 @@ def test_they_start_one_after_another_and_end_together() -> None:
         ended = {line(parent), line(parent)}
         assert ended == {"process 1 ended", "process 2 ended"}
         assert line(parent) == "after"
-        assert parent.wait(10) == 0
+        assert parent.wait(60) == 0
 
 
 def test_one_that_dies_is_started_again_and_nobody_is_greeted_twice() -> None:
@@ -118,7 +118,7 @@ def test_a_second_ctrl_c_ends_them_at_once() -> None:
         assert line(parent).startswith("Stopping")
         parent.send_signal(signal.SIGINT)
         assert line(parent) == "at once"
-        assert parent.wait(10) == 130
+        assert parent.wait(60) == 130
         until(lambda: not any(map(lives, pids)))
 
 
@@ -126,7 +126,7 @@ def test_what_a_process_refuses_at_the_start_ends_them_all() -> None:
     with supervising(REFUSING) as parent:
         assert line(parent).startswith("Stopping")
         assert line(parent) == "HOST: is wrong (2)"
-        assert parent.wait(10) == 1
+        assert parent.wait(60) == 1
 
 
 def test_one_that_dies_at_every_start_is_given_up() -> None:
@@ -137,7 +137,7 @@ def test_one_that_dies_at_every_start_is_given_up() -> None:
         assert line(parent).startswith("Stopping")
         said = "Process 1 ended 5 times in a row (exit code 7); see a-folder/logs/process-1.log"
         assert line(parent) == f"{said} (1)"
-        assert parent.wait(10) == 1
+        assert parent.wait(60) == 1
 
 
 def test_a_process_stops_when_its_parent_is_gone() -> None:
@@ -152,7 +152,7 @@ def test_a_process_stops_when_its_parent_is_gone() -> None:
         "signal.pause()"
     )
     with running(script) as process:
-        assert process.wait(20) == 5
+        assert process.wait(60) == 5
 
 
 # ── What they are handed ────────────────────────────────────────────────────────────────────
@@ -216,6 +216,6 @@ def test_a_number_that_cannot_be_is_refused(
         " RELAY_ENVIRONMENT='system'); sys.exit(c.main(sys.argv[2:]))"
     )
     with running(script, tmp_path, *arguments, python=sys.executable) as run:
-        assert run.wait(20) == 2
+        assert run.wait(60) == 2
         assert run.stdout
         assert said in run.stdout.read()

@@ -30,7 +30,7 @@ from launcher.rotate_key import run_rotation
 from tests.conftest import KEY
 from tests.database.rows import Rows, an_entry
 from tests.database.sealing import unbound
-from tests.web.stage import relay
+from tests.web.stage import relay, until
 
 NOW = utc_now()
 BODY = b'{"ticker":"A","side":"buy","secret":"alert-canary"}'
@@ -189,6 +189,11 @@ async def test_beside_a_relay_only_when_it_seals_with_the_new_key(
         assert "stop it" in capsys.readouterr().err
         assert credentials.read(folder / "secrets.env")["ENCRYPTION_KEY"] == KEY
     await ignorant.close()
+
+    async def is_gone() -> bool:
+        return not await resealing.relays(rows.database)
+
+    await until(is_gone, "the end of its connections at the server", 40)
     monkeypatch.setenv("ENCRYPTION_KEY", new)
     monkeypatch.setenv("ENCRYPTION_KEY_OLD", KEY)
     async with knowing.read():

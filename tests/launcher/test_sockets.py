@@ -18,8 +18,8 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from domain.feed import frame
 from launcher import sockets
 from launcher.sockets import WEBSOCKETS
-from tests.end_to_end.stage import free_port
 from tests.pages.conftest import Server
+from tests.ports import free_port
 from tests.web.stage import until
 
 SAID = frame({"type": "events", "x": "x" * 60_000})
@@ -113,7 +113,7 @@ async def test_a_stalled_reader_costs_little_and_is_cut_off(
             async def is_cut_off() -> bool:
                 return bool(application.ended)
 
-            await until(is_cut_off, "the end of a stalled connection")
+            await until(is_cut_off, "the end of a stalled connection", 40)
         assert application.refused
         assert application.written * len(SAID.wire) < 3_000_000
 
@@ -126,14 +126,14 @@ async def test_a_stalled_reader_does_not_hold_up_the_end() -> None:
             async def is_stalled() -> bool:
                 return application.refused
 
-            await until(is_stalled, "a stalled connection")
+            await until(is_stalled, "a stalled connection", 40)
             began = time.monotonic()
             server.should_exit = True
 
             async def is_over() -> bool:
                 return bool(application.ended) and not server.server_state.connections
 
-            await until(is_over, "the end")
+            await until(is_over, "the end", 40)
             assert time.monotonic() - began < 10
 
 

@@ -5,7 +5,7 @@ import json
 import socket
 import struct
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -82,8 +82,9 @@ class Feed:
                 connection.sendall(piece)
                 connection.shutdown(socket.SHUT_WR)
                 rest = b""
-                while more := connection.recv(4096):
-                    rest += more
+                with suppress(ConnectionError):  # who has heard enough hangs up on the rest
+                    while more := connection.recv(4096):
+                        rest += more
                 self.answers.append(rest)
 
 

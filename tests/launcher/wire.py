@@ -23,7 +23,7 @@ class Wire:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         return Line(reader, writer)
 
-    async def say(self, *pieces: bytes, wait: float = 20) -> bytes:
+    async def say(self, *pieces: bytes, wait: float = 60) -> bytes:
         """Everything the server answers to these bytes until it hangs up."""
         line = await self.open()
         for piece in pieces:
@@ -35,7 +35,7 @@ class Wire:
         async def is_empty() -> bool:
             return not self.server.server_state.connections
 
-        await until(is_empty, "the end of every connection", 20)
+        await until(is_empty, "the end of every connection", 60)
 
 
 @dataclass(slots=True)

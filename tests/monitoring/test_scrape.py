@@ -47,7 +47,16 @@ async def lived(template: str) -> AsyncGenerator[tuple[Relay, str]]:
             await one.settled((await one.post(alert)).json()["signal_id"])
         await one.post(b"nonsense")
         await one.http.post("/webhook/in/not-a-token", content=b"{}")
+        await until(lambda: _is_counted(one), "the last attempt to be counted", 40)
         yield one, await told(one)
+
+
+async def _is_counted(relay: Relay) -> bool:
+    """It is settled for all to see a moment before this process counts it."""
+    series = 'relay_destination_attempts_total{destination="main",outcome="delivered"} 2.0'
+    refused = 'relay_tokens_refused_total{why="wrong"} 1.0'
+    text = await told(relay)
+    return series in text and refused in text
 
 
 async def told(relay: Relay) -> str:

@@ -2,22 +2,27 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import pytest_asyncio
 import uvicorn
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from launcher.sockets import WEBSOCKETS
-from tests.end_to_end.stage import free_port
+from tests.ports import free_port
 from tests.web.stage import ADMIN_TOKEN, Relay, cloned, relay, until
 
 CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE_MS = 40_000
+"""Of whatever waits for a page: how quick something has to be is said where that is meant."""
+
+expect.set_options(timeout=PATIENCE_MS)
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -85,6 +90,19 @@ class House:
             return server.started
 
         await until(started, "a listening server")
+
+    async def post(self, alert: Mapping[str, object]) -> str:
+        """As a sender does, who comes again when the relay is not ready at this moment."""
+        answers: list[httpx.Response] = []
+
+        async def is_taken() -> bool:
+            answers.append(await self.relay.post(alert))
+            return answers[-1].status_code != 503
+
+        await until(is_taken, "an answer to an alert")
+        fine = {202, 422} if len(answers) == 1 else {200, 202, 422}  # 200: it was taken after all
+        assert answers[-1].status_code in fine, answers[-1].text
+        return answers[-1].json()["signal_id"]
 
     async def close(self) -> None:
         assert self._server is not None
@@ -175,7 +193,7 @@ async def window(
     """A window of somebody who never was here; but our files need not be read and compiled anew."""
     rooms = ROOMS[java_script]
     context = rooms.pop() if rooms else await browser.new_context(java_script_enabled=java_script)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(PATIENCE_MS)
     visitor = Visitor(await context.new_page(), house)
     await visitor.put_on(looks)
     visitor.watch()
@@ -193,7 +211,9 @@ async def browser() -> AsyncGenerator[Browser]:
     if not CHROMIUM.exists():  # noqa: ASYNC240  once, before anything runs
         pytest.skip(f"no Chromium at {CHROMIUM}: apt install chromium")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=list(ARGUMENTS), timeout=90_000
+        )
         yield browser
         ROOMS.clear()
         await browser.close()

@@ -10,8 +10,8 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from demo.asgi import body_of
-from tests.end_to_end.stage import free_port
 from tests.pages.conftest import Server
+from tests.ports import free_port
 from tests.web.stage import until
 
 ATTACKS = """
@@ -60,7 +60,10 @@ function form(path, body, kind, method) {
     one.append(input);
   }
   document.body.append(frame, one);
-  waiting.push(new Promise((done) => { frame.onload = done; setTimeout(done, 1500); }).then(() => {
+  waiting.push(new Promise((done) => {
+    frame.onload = done;
+    setTimeout(done, patience);
+  }).then(() => {
     try {
       if (frame.contentDocument.body.textContent) note(`form ${path}`);
     } catch {}
@@ -78,7 +81,7 @@ function embed(tag, name, path) {
       done();
     };
     one.onerror = done;
-    setTimeout(done, 1500);
+    setTimeout(done, patience);
   }).then(() => {
     try {
       if (one.contentDocument && one.contentDocument.body.textContent) note(`${tag} ${path} read`);
@@ -136,9 +139,20 @@ class Elsewhere:
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         await send({"type": "http.response.body", "body": body.encode()})
 
-    def attack(self, target: str, paths: dict[str, dict[str, str]], reads: list[str]) -> None:
-        """Let ``/attack`` try everything against ``target``."""
+    def attack(
+        self,
+        target: str,
+        paths: dict[str, dict[str, str]],
+        reads: list[str],
+        *,
+        patience: float = 1.5,
+    ) -> None:
+        """Let ``/attack`` try everything against ``target``.
+
+        What never says that it is there is waited for this many seconds.
+        """
         given = f"const target = {json.dumps(target)}, reads = {json.dumps(reads)};"
+        given += f"const patience = {patience * 1000};"
         listed = f"const paths = {json.dumps(list(paths.items()))};"
         self.pages["/attack"] = (f"<body><script>{given}{listed}{ATTACKS}</script></body>", {})
 

@@ -12,7 +12,7 @@ from tests.web.screening import URL
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.browser,
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(240),
 ]
 
 

@@ -16,7 +16,7 @@ from tests.web.stage import ADMIN_TOKEN
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.browser,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
 ]
 
 WATCH = """

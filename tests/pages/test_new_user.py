@@ -14,7 +14,7 @@ from tests.web.stage import ADMIN_TOKEN
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.browser,
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(240),
 ]
 
 

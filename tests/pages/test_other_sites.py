@@ -13,7 +13,7 @@ from tests.web.stage import until
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.browser,
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(240),
 ]
 
 PATHS = {
@@ -53,7 +53,7 @@ async def test_a_page_of_another_origin_has_no_effect_and_reads_nothing(
         before = await quiet(house)
         page = visitor.page
         await page.goto(f"http://{host}:{site.port}/attack")
-        await page.wait_for_function("window.done", timeout=60_000)
+        await page.wait_for_function("window.done", timeout=120_000)
         assert await page.evaluate("window.readable") == []
         assert await page.evaluate("window.opened") == []
         assert await quiet(house) == before
@@ -64,10 +64,11 @@ async def test_a_page_of_another_origin_has_no_effect_and_reads_nothing(
 async def test_the_attacks_reach_a_site_that_lets_them(browser: Browser, house: House) -> None:
     """Against their own origin they work: what is tested above is the relay, not their spelling."""
     async with another_site() as site, window(browser, house, WIDE) as visitor:
-        site.attack(f"http://127.0.0.1:{site.port}", {"/sell/all": {"confirm": "x"}}, ["/health"])
+        paths = {"/sell/all": {"confirm": "x"}}
+        site.attack(f"http://127.0.0.1:{site.port}", paths, ["/health"], patience=30)
         site.pages["/sell/all"] = ("done", {})
         await visitor.page.goto(f"http://127.0.0.1:{site.port}/attack")
-        await visitor.page.wait_for_function("window.done", timeout=60_000)
+        await visitor.page.wait_for_function("window.done", timeout=120_000)
         readable: list[str] = await visitor.page.evaluate("window.readable")
         assert {one.partition(" ")[0] for one in readable} >= {"fetch", "xhr", "form"}
         assert len(site.origins) >= 8

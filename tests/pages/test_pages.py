@@ -9,12 +9,14 @@ from playwright.async_api import Browser, expect
 
 from tests.pages.conftest import House, Looks, Visitor, window
 from tests.pages.measures import FOCUSED, TOO_FAINT, TOO_WIDE
+from tests.pages.noting import charted, noting, quiet, signing_out
+from tests.web.calm import alerts_at_rest
 from tests.web.stage import until
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.browser,
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(240),
 ]
 
 WIDE = Looks("wide", "light", 1440, 900)
@@ -45,13 +47,11 @@ async def shoot(visitor: Visitor, looks: Looks, name: str, folder: str | None) -
 
 
 async def post(house: House, ticker: str, action: str = "buy", **more: object) -> str:
-    answer = await house.relay.post({"ticker": f"NASDAQ:{ticker}", "action": action} | more)
-    assert answer.status_code in {202, 422}, answer.text
-    return answer.json()["signal_id"]
+    return await house.post({"ticker": f"NASDAQ:{ticker}", "action": action} | more)
 
 
 async def fill(house: House) -> None:
-    """Signals of every fate, so that there is something to look at."""
+    """Signals of every fate, so that there is something to look at; each has met its fate."""
     tickers = [listing.ticker for listing in house.relay.finviz.market]
     for number, ticker in enumerate(tickers[:4]):
         await post(house, ticker, price=f"{187.12 + number}", look=house.port)
@@ -61,6 +61,7 @@ async def fill(house: House) -> None:
     await post(house, "NOBODY", "sell")
     await post(house, "AAPL", "up")
     await post(house, tickers[1], sent="2020-01-02T00:00:00Z")
+    await alerts_at_rest(house.relay)
 
 
 @pytest.mark.parametrize("looks", LOOKS, ids=lambda looks: f"{looks.scheme} {looks.name}")
@@ -73,6 +74,7 @@ async def test_a_visit_from_signing_in_to_signing_out(
     ticker = house.relay.finviz.market[8].ticker
     async with window(browser, house, looks) as visitor:
         page = visitor.page
+        await noting(page)
         await page.goto(f"{house.url}/admin")
         await check(visitor)
         await shoot(visitor, looks, "login", folder)
@@ -94,8 +96,8 @@ async def test_a_visit_from_signing_in_to_signing_out(
         )
         await check(visitor)
         await shoot(visitor, looks, "signal", folder)
-        await page.get_by_role("button", name="Sign out").click()
-        await page.get_by_label("Admin token").wait_for()
+        async with signing_out(page, house):
+            await page.get_by_role("button", name="Sign out").click()
         await page.goto(f"{house.url}/admin")
         assert page.url == f"{house.url}/admin/login"
         await check(visitor)
@@ -110,6 +112,7 @@ async def test_a_wrong_token_is_told_in_place(browser: Browser, house: House) ->
         await page.keyboard.press("Enter")
         await page.get_by_role("alert").wait_for()
         assert await page.get_by_role("alert").inner_text() == "That did not work."
+        await page.wait_for_load_state()
         assert await page.evaluate(TOO_FAINT) == []
 
 
@@ -129,8 +132,11 @@ async def test_the_keyboard_reaches_everything_and_shows_where_it_is(
 ) -> None:
     id = await post(house, "KEYS", looks=looks.name)
     async with window(browser, house, looks) as visitor:
-        await visitor.enter()
         page = visitor.page
+        await noting(page)
+        await visitor.enter()
+        await charted(page)  # a chart that has nothing to draw takes its place away
+        await quiet(page, house)
         reached: list[str] = []
         for _ in range(200):
             await page.keyboard.press("Tab")
@@ -164,8 +170,11 @@ async def test_a_click_that_takes_its_time_arrives(browser: Browser, house: Hous
     """The row under a pressed button is not swapped away."""
     id = await post(house, "CLICK")
     async with window(browser, house, WIDE) as visitor:
-        await visitor.enter()
         page = visitor.page
+        await noting(page)
+        await visitor.enter()
+        await charted(page)
+        await quiet(page, house)
         await page.locator(f'a[href="/admin/signals/{id}"]').hover()
         await page.mouse.down()
         async with page.expect_response("**/partials/work"):

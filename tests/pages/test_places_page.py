@@ -11,7 +11,7 @@ from tests.pages.test_pages import BOTH, check, shoot
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.browser,
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(240),
 ]
 
 """Wide and light, narrow and dark."""

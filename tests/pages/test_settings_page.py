@@ -7,6 +7,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.pages.conftest import House, Looks, window
+from tests.pages.noting import noting, signing_out
 from tests.pages.test_pages import BOTH, PHONE, WIDE, check, post, shoot
 from tests.web.stage import ADMIN_TOKEN
 from tests.web.test_imports import a_signal, as_lines
@@ -14,7 +15,7 @@ from tests.web.test_imports import a_signal, as_lines
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.browser,
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(240),
 ]
 
 PAGES = ("Rules", "Sources", "Tokens", "Channels", "Files", "Sessions", "Environment")
@@ -107,11 +108,13 @@ async def test_a_file_is_sent_and_its_progress_shown(
 async def test_everybody_is_signed_out_at_once(browser: Browser, house: House) -> None:
     async with window(browser, house, WIDE) as one, window(browser, house, PHONE) as two:
         await two.enter()
-        await one.enter("/settings/sessions")
         page = one.page
+        await noting(page)
+        await one.enter("/settings/sessions")
         await page.get_by_role("button", name="Sign out everywhere…").click()
         await check(one)
-        await page.get_by_role("button", name=re.compile(r"End \d+ sessions")).click()
+        async with signing_out(page, house):
+            await page.get_by_role("button", name=re.compile(r"End \d+ sessions")).click()
         await expect(page.get_by_text("Every session was ended.")).to_be_visible()
         await check(one)
         await two.page.wait_for_url("**/admin/login")

@@ -7,12 +7,13 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
 from tests.pages.conftest import House, Looks, window
+from tests.pages.noting import heard, noting, quiet
 from tests.pages.test_pages import BOTH, PHONE, WIDE, check, fill, post, shoot
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.browser,
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(240),
 ]
 
 
@@ -104,11 +105,13 @@ async def test_the_top_is_live_and_stands_still_while_one_reads(
     for number in range(3):
         await house.relay.settled(await post(house, "STILL", n=number))
     async with window(browser, house, WIDE) as visitor:
-        await visitor.enter("/signals?q=STILL")
         page = visitor.page
-        await expect(page.locator("#lamp")).to_have_text("live")
+        await noting(page)
+        await visitor.enter("/signals?q=STILL")
+        await quiet(page, house)
         first = await post(house, "STILL", n=10)
         await expect(page.locator(f"#signal-{first}")).to_be_visible()
+        await heard(page, "signal.received", first)  # who reads already is told of it as new
         await page.locator(f"#unfold-{first}").click()
         await expect(page.locator(".unfolded")).to_have_count(1)
         before = await top_of(page, first)

@@ -12,7 +12,7 @@ from tests.pages.test_pages import LOOKS, WIDE, check, post, shoot
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.browser,
-    pytest.mark.timeout(90),
+    pytest.mark.timeout(240),
 ]
 
 

@@ -27,10 +27,12 @@ from tests.web.stage import (
     ADMIN_TOKEN,
     UPDATE_TOKEN,
     WEBHOOK_TOKEN,
+    Condition,
     Relay,
     cloned,
     relay,
     settings,
+    until,
 )
 from tests.web.test_doors import DOORS
 
@@ -122,8 +124,8 @@ async def failing(_self: object, scope: Any, _receive: Any, _send: Any) -> None:
 class Stage:
     """A relay full of secrets, and everything that was seen of it."""
 
-    def __init__(self, it: Relay, canaries: Canaries) -> None:
-        self.it, self.canaries = it, canaries
+    def __init__(self, it: Relay, canaries: Canaries, log: Path) -> None:
+        self.it, self.canaries, self.log = it, canaries, log
         self.leaks: set[str] = set()
         self.known: dict[str, str] = {}
 
@@ -136,6 +138,14 @@ class Stage:
         answer = await ask(self.it, method, path, body, ADMIN_TOKEN, **more)
         self.look(f"{method} {path}: {answer.status_code}", f"{answer.headers} {answer.text}")
         return answer
+
+    def told(self, event: str) -> Condition:
+        """Whether it stands in the log, which is written a moment after."""
+
+        async def is_told() -> bool:
+            return f'"{event}"' in await asyncio.to_thread(self.log.read_text)
+
+        return is_told
 
     async def make(self, path: str, body: object) -> dict[str, Any]:
         """A request whose answer shows a secret once."""
@@ -205,6 +215,7 @@ async def go_wrong(stage: Stage, world: World, point: list[str], patch: pytest.M
         await it.http.get("/admin", headers={"cookie": f"session={wrong}"}),
     ):
         stage.look(f"{more.request.method} {more.request.url.path}: {more.status_code}", more.text)
+    await until(stage.told("delivery.failed"), "the failure of a delivery")
     refused = f"http://10.0.0.1/{C}-refused"
     for path, given in (
         ("/api/destinations", {"name": "x", "url": refused}),
@@ -306,6 +317,7 @@ async def following(stage: Stage) -> AsyncGenerator[Socket]:
             stage.look("a frame of the live feed", json.dumps(socket.frames.get_nowait()))
 
 
+@pytest.mark.timeout(240)
 async def test_no_secret_turns_up_anywhere(
     template: str,
     tmp_path: Path,
@@ -325,7 +337,7 @@ async def test_no_secret_turns_up_anywhere(
             parts = {"conceal": logs.conceal, "reach": reach}
             notices = httpx.MockTransport(world)
             async with relay(url, notices=notices, parts=parts, **GIVEN) as made, asked(made) as it:
-                stage = Stage(it, canaries)
+                stage = Stage(it, canaries, file)
                 cookie = await signed_in(it)
                 canaries.add("a session", cookie["cookie"].partition("=")[2])
                 async with following(stage):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,7 +19,15 @@ from database.pool import Database
 from launcher.docker import LOGIN
 from launcher.postgres_programs import find
 from tests.clones import address, created
-from tests.end_to_end.stage import ADMIN_TOKEN, CALLER, ROOT, WEBHOOK_TOKEN, free_port, until
+from tests.end_to_end.stage import (
+    ADMIN_TOKEN,
+    CALLER,
+    ROOT,
+    WEBHOOK_TOKEN,
+    in_the_end,
+    until,
+)
+from tests.ports import free_port
 from tests.web import stage
 from tests.web.stage import relay
 
@@ -88,7 +97,7 @@ async def test_the_relay_migrates_as_the_owner_and_works_as_who_owns_nothing(
                 f"/webhook/in/{stage.WEBHOOK_TOKEN}", json={"ticker": "AAPL", "action": "buy"}
             )
             assert answer.status_code == 202
-        database = Database.connect(own)
+        database = Database.connect(own, patience=timedelta(seconds=30))
         async with database.read() as connection:
             shown = (
                 await connection.execute(
@@ -144,6 +153,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.timeout(240)
 def test_the_relay_runs_with_a_root_it_cannot_write_to(data: Path) -> None:
     if not BWRAP:
         pytest.skip("no bwrap on this machine (Debian: apt install bubblewrap)")
@@ -185,11 +195,13 @@ def test_the_relay_runs_with_a_root_it_cannot_write_to(data: Path) -> None:
                 except httpx.HTTPError:
                     return False
 
-            until(ready, 60, f"a ready relay (see {output})")
+            until(ready, 90, f"a ready relay (see {output})")
             body = {"ticker": "AAPL", "action": "buy"}
-            answer = CALLER.post(f"{url}/webhook/in/{WEBHOOK_TOKEN}", json=body)
+            door = f"{url}/webhook/in/{WEBHOOK_TOKEN}"
+            answer = in_the_end(lambda: CALLER.post(door, json=body))
             assert answer.status_code == 202
-            assert CALLER.get(f"{url}/admin", follow_redirects=True).status_code == 200
+            shown = in_the_end(lambda: CALLER.get(f"{url}/admin", follow_redirects=True))
+            assert shown.status_code == 200
         finally:
             process.kill()
     assert "Read-only file system" not in output.read_text()

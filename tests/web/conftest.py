@@ -1,6 +1,7 @@
 """One application for each module: its tests share it, and keep to tickers of their own."""
 
 from collections.abc import AsyncGenerator, Iterator
+from datetime import timedelta
 from itertools import count
 
 import pytest
@@ -13,6 +14,14 @@ from tests.web.stage import TOP_N, Relay, cloned, relay
 async def shared(template: str) -> AsyncGenerator[Relay]:
     async with cloned(template) as url, relay(url) as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def told_alone() -> Iterator[None]:
+    """The keeper looks when he is told that a screen has changed, and hardly ever by himself."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("engines.universe.keeper.LOOK", timedelta(hours=1))
+        yield
 
 
 @pytest.fixture(scope="module")

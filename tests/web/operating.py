@@ -1,11 +1,12 @@
 """An operator at work: what tests of destinations and deliveries ask of a relay."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
-from tests.web.stage import ADMIN_TOKEN, UPDATE_TOKEN, Relay
+from tests.web.stage import ADMIN_TOKEN, UPDATE_TOKEN, Relay, until
 
 CANARY = "s3cret-canary"
 HOOK = f"https://other.example/hook/{CANARY}"
@@ -23,6 +24,18 @@ async def ask(
 ) -> httpx.Response:
     bearer = {"authorization": f"Bearer {token}"} | headers
     return await relay.http.request(method, path, json=body, headers=bearer)
+
+
+async def insisting(again: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+    """The answer of a relay that may be busy: whoever is told so (503) asks again."""
+    answers: list[httpx.Response] = []
+
+    async def is_answered() -> bool:
+        answers.append(await again())
+        return answers[-1].status_code != 503
+
+    await until(is_answered, "an answer other than 503")
+    return answers[-1]
 
 
 async def create(relay: Relay, **given: object) -> dict[str, Any]:

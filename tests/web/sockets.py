@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,9 +10,13 @@ from typing import Any, TypeAlias
 
 from starlette.types import ASGIApp, Message, Scope
 
+from tests.stalls import stalls
 from tests.web.stage import http_scope
 
 OWN = "http://127.0.0.1:8000"
+
+PATIENCE = 60.0
+"""Seconds; how quick something has to be is said where that is meant."""
 
 Frame: TypeAlias = dict[str, Any]
 
@@ -54,16 +59,16 @@ class Socket:
             case other:
                 raise AssertionError(other)
 
-    async def hear(self, kind: str, within: float = 10) -> Frame:
+    async def hear(self, kind: str) -> Frame:
         """The next frame, which must be of this kind."""
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(PATIENCE):
             frame = await self.frames.get()
         assert frame["type"] == kind, frame
         return frame
 
-    async def happened(self, event: str, within: float = 10) -> Frame:
+    async def happened(self, event: str) -> Frame:
         """The next event of this name; what is told before it is passed over."""
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 while self.events:
                     if (one := self.events.pop(0))["event"] == event:
@@ -72,10 +77,13 @@ class Socket:
                 told = frame.get("events", [])
                 self.events = [one | {"cursor": frame["cursor"]} for one in told]
 
-    async def over(self, within: float = 10) -> int:
-        """The code it is closed with."""
-        async with asyncio.timeout(within):
-            await self.ended.wait()
+    async def over(self, within: float = PATIENCE) -> int:
+        """The code it is closed with. Time in which this machine stood still does not count."""
+        began = time.monotonic()
+        with stalls() as stood:
+            async with asyncio.timeout(PATIENCE):
+                await self.ended.wait()
+            assert stood.at_work(began) < within
         return self.code
 
     def say(self, text: str | None = None, raw: bytes | None = None) -> None:
@@ -97,14 +105,14 @@ async def connected(
     socket.taking.set()
     socket.to_app.put_nowait({"type": "websocket.connect"})
     life = asyncio.create_task(_run(app, scope, socket))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await socket.begun.wait()
     try:
         yield socket
     finally:
         socket.taking.set()
         socket.to_app.put_nowait({"type": "websocket.disconnect", "code": 1001})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await life
 
 

@@ -65,7 +65,7 @@ def settings(**changes: object) -> Settings:
     return Explicit(**(given | changes))  # pyright: ignore[reportArgumentType]  checked by pydantic
 
 
-async def until(condition: Condition, what: str, seconds: float = 15) -> None:
+async def until(condition: Condition, what: str, seconds: float = 60) -> None:
     """Wait for a condition with a deadline."""
     deadline = time.monotonic() + seconds
     while not await condition():

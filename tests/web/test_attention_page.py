@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from domain.attention import Cause
+from tests.web.calm import alerts_at_rest, all_is_seen
 from tests.web.operating import create, signed_in
 from tests.web.stage import Relay, cloned, relay, until
 from web.views.attention import ADVICE, LINKED
@@ -55,6 +56,9 @@ async def raised(
 
 @pytest_asyncio.fixture(loop_scope="module", autouse=True)
 async def nothing_open(house: Relay) -> None:
+    """Nor will anything be, of what the test before has left."""
+    await alerts_at_rest(house)
+    await all_is_seen(house)
     await house.execute("DELETE FROM notices")
     await house.execute("DELETE FROM attention")
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from domain.signature import key_of, sign
+from tests.stalls import stalls
 from tests.web.operating import API, CANARY, HEADERS, HOOK, ask, change, create, tell
 from tests.web.stage import Relay, cloned, relay, until
 
@@ -29,7 +30,7 @@ async def arrived(relay: Relay, id: str) -> Any:
     async def is_there() -> bool:
         return bool(await parcels(relay, id))
 
-    await until(is_there, "a delivery", 5)
+    await until(is_there, "a delivery")
     return (await parcels(relay, id))[0]
 
 
@@ -51,8 +52,9 @@ async def test_changes_take_effect_within_two_seconds(template: str) -> None:
 
         await tell(it, main, "resume")
         began = time.monotonic()
-        parcel = await arrived(it, kept)
-        assert time.monotonic() - began < EFFECT
+        with stalls() as stood:
+            parcel = await arrived(it, kept)
+            assert stood.at_work(began) < EFFECT
         assert b'"note"' in parcel.body, "it keeps the mapping it was approved under"
 
         parcel = await arrived(it, await posted(it, next(tickers), "mapped"))
@@ -60,13 +62,14 @@ async def test_changes_take_effect_within_two_seconds(template: str) -> None:
         assert b'"note"' not in parcel.body
 
         rotated = await tell(it, main, "rotate-secret", {"overlap": 3600})
-        until_ = time.monotonic() + EFFECT
-        while True:
-            parcel = await arrived(it, await posted(it, next(tickers), "rotated"))
-            signatures = parcel.headers["webhook-signature"].split()
-            if len(signatures) == 2:
-                break
-            assert time.monotonic() < until_, "a new key signs within two seconds"
+        began = time.monotonic()
+        with stalls() as stood:
+            while True:
+                parcel = await arrived(it, await posted(it, next(tickers), "rotated"))
+                signatures = parcel.headers["webhook-signature"].split()
+                if len(signatures) == 2:
+                    break
+                assert stood.at_work(began) < EFFECT, "a new key signs within two seconds"
         expected = sign(
             key_of(rotated["signing_secret"]),
             id=parcel.id,

@@ -183,6 +183,7 @@ async def test_who_has_not_shown_a_token_lately_is_asked_again(
     given = {"body": body, "proof": ADMIN_TOKEN}
     sent = await shared.http.post("/admin/doctor/send", data=given, headers=browser)
     assert sent.status_code == 303
+    await shared.settled(sent.headers["location"].rpartition("/")[2])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest_asyncio
 from demo.finviz import made_up_market
 from domain.universe import FetchOutcome
 from engines.clock import utc_now
+from tests.web.calm import list_at_rest
 from tests.web.operating import signed_in
 from tests.web.stage import Relay, cloned, relay, until
 from web.pages import whatif
@@ -31,6 +32,7 @@ async def house(template: str) -> AsyncGenerator[Relay]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def browser(house: Relay) -> dict[str, str]:
     await house.execute("UPDATE lookout SET by_hand_at = NULL, paused_at = NULL")
+    await list_at_rest(house)
     return await signed_in(house)
 
 
@@ -59,6 +61,8 @@ async def looked(house: Relay, browser: dict[str, str]) -> None:
         return (await universe(house))["last_fetch"]["at"] != before
 
     await until(ended, "the look that was asked for")
+    # No second look by itself, which would believe what the first one doubted.
+    await house.execute("UPDATE watches SET due_at = clock_timestamp() + interval '1 h'")
 
 
 async def changed(house: Relay, browser: dict[str, str]) -> int:

@@ -14,6 +14,7 @@ from domain.screen import EXAMPLE_URL, Screen
 from domain.universe import FetchOutcome
 from engines.universe.source import Answer
 from tests.database.rows import a_screen
+from tests.web.calm import list_at_rest
 from tests.web.operating import ask
 from tests.web.screening import API, URL, active, ahead, asked, change, create
 from tests.web.stage import WEBHOOK_TOKEN, Relay, cloned, relay, until
@@ -29,6 +30,7 @@ async def free(shared: Relay) -> AsyncGenerator[None]:
     """Nobody has asked by hand, nothing is paused; the market is as it was afterwards."""
     market = shared.finviz.market
     await shared.execute("UPDATE lookout SET by_hand_at = NULL, paused_at = NULL")
+    await list_at_rest(shared)
     yield
     shared.finviz.market = market
     shared.finviz.answer_with(None)
@@ -166,7 +168,8 @@ async def test_a_look_that_takes_too_long_is_given_up() -> None:
 async def test_by_hand_is_asked_once_in_ten_seconds(shared: Relay) -> None:
     """Whatever for: a try and a refresh are one as the other to Finviz."""
     assert (await post(shared, "universe/refresh")).json() == {"due": True}
-    await until(lambda: has_asked(shared), "the look that was asked for", 5)
+    await until(lambda: has_asked(shared), "the look that was asked for")
+    await shared.execute("UPDATE lookout SET by_hand_at = clock_timestamp()")  # it may take a while
     asked_before = len(shared.finviz.arrivals)
     for answer in (await attempt(shared, url=URL), await post(shared, "universe/refresh")):
         assert (answer.status_code, answer.json()["code"]) == (429, "too_soon")

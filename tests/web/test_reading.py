@@ -227,7 +227,7 @@ async def test_the_interface_describes_itself(shared: Relay) -> None:
 @profile(
     max_examples=80,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     name=st.sampled_from(["ticker", "side", "status", "reason", "limit", "cursor", "x"]),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.web.stage import ADMIN_TOKEN, UPDATE_TOKEN, WEBHOOK_TOKEN, Relay, call, until
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("told_alone")]
 
 URL = "https://finviz.com/screener.ashx?v=111&f=ta_gap_u5&o=-change"
 BEARER = {"authorization": f"Bearer {UPDATE_TOKEN}"}
@@ -166,13 +166,13 @@ async def test_a_body_without_end_is_not_read_to_it(shared: Relay) -> None:
 async def test_a_change_is_fetched_at_once_and_judged_by(shared: Relay) -> None:
     ticker = shared.finviz.market[29].ticker
     await change(shared, url=URL, top_n=30)
-    await until(lambda: listed(shared, "ta_gap_u5"), "a fetch of the new address", 3)
+    await until(lambda: listed(shared, "ta_gap_u5"), "a fetch of the new address")
     assert shared.finviz.arrivals[-1].query == "v=111&f=ta_gap_u5&o=-change"
     alert = {"ticker": ticker, "action": "buy"}
     first = await shared.post(alert | {"n": 1})
     assert (await shared.settled(first.json()["signal_id"]))["verdict"]["rank"] == 30
     await change(shared, top_n=29)
-    await until(lambda: judged_by(shared, 29), "a gate that judges by the new number", 3)
+    await until(lambda: judged_by(shared, 29), "a gate that judges by the new number")
     second = await shared.post(alert | {"n": 2})
     life = await shared.settled(second.json()["signal_id"])
     assert (life["reason"], life["verdict"]["rank"]) == ("not_in_list", 30)
@@ -208,7 +208,7 @@ async def test_the_address_is_kept_without_what_is_ours(shared: Relay) -> None:
 @profile(
     max_examples=60,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     body=st.dictionaries(

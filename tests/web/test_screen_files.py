@@ -11,7 +11,7 @@ from tests.web.operating import ask
 from tests.web.screening import API, URL, active, ahead, asked, create, events, listed, tell
 from tests.web.stage import Relay, cloned, relay, until
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("told_alone")]
 
 
 async def imported(relay: Relay, *given: object, **how: bool) -> httpx.Response:
@@ -91,5 +91,5 @@ async def test_an_import_that_changes_the_active_one_is_looked_at(shared: Relay)
     first = await active(shared)
     given = {"name": first["name"], "url": f"{URL}&ft=3", "top_n": first["top_n"]}
     assert (await imported(shared, given, replace=True)).status_code == 200
-    await until(lambda: asked(shared, "ft=3"), "a look at the imported address", 5)
+    await until(lambda: asked(shared, "ft=3"), "a look at the imported address")
     assert (await active(shared))["id"] == first["id"]

@@ -8,11 +8,12 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
+from tests.web.calm import list_at_rest
 from tests.web.operating import ask, signed_in
 from tests.web.screening import API, URL, active, ahead, asked, change, create, events, listed, tell
 from tests.web.stage import WEBHOOK_TOKEN, Relay, until
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("told_alone")]
 
 SHAPE = {
     *("id", "name", "note", "version", "active", "archived_at", "kind", "url", "top_n", "refresh"),
@@ -49,6 +50,7 @@ async def test_a_new_screen_is_shown_and_not_in_force(shared: Relay, one: dict[s
 
 
 async def test_the_active_one_warns_of_what_its_list_told(shared: Relay) -> None:
+    await list_at_rest(shared)  # what a look brings says how many rows there were
     before = await active(shared)
     await shared.execute("UPDATE universes SET total = 9000")
     said = (await active(shared))["warnings"]
@@ -249,9 +251,9 @@ async def test_one_takes_over_from_another_and_is_looked_at(
     assert (answer["active"], answer["changed"]) == (True, True)
     assert (await tell(shared, one, "activate"))["changed"] is False
     assert (await active(shared))["id"] == one["id"]
-    await until(lambda: asked(shared, "f=ta_gap_u5"), "a look at the new address", 5)
+    await until(lambda: asked(shared, "f=ta_gap_u5"), "a look at the new address")
     await change(shared, one, url=f"{URL}&ft=4")
-    await until(lambda: asked(shared, "ft=4"), "a look at the changed address", 5)
+    await until(lambda: asked(shared, "ft=4"), "a look at the changed address")
     cookie = await signed_in(shared) | {"sec-fetch-site": "same-origin"}
     back = await shared.http.post(f"{API}/{first['id']}/activate", headers=cookie)
     assert back.json()["active"] is True

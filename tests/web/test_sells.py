@@ -1,6 +1,7 @@
 """The safety exit over HTTP: who may, what is answered, how far it is, and what is repeated."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -8,7 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.web.operating import ask, signed_in
+from tests.web.operating import ask, insisting, signed_in
 from tests.web.stage import UPDATE_TOKEN, WEBHOOK_TOKEN, Relay, cloned, relay, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -87,7 +88,7 @@ async def test_one_is_sold_and_its_batch_tells_how_it_went(shared: Relay, listed
 async def test_eight_at_once_sell_one_position_once(shared: Relay, listed: str) -> None:
     await bought(shared, listed)
     answers = await asyncio.gather(
-        *(sell(shared, "individual", {"ticker": listed}) for _ in range(8))
+        *(insisting(lambda: sell(shared, "individual", {"ticker": listed})) for _ in range(8))
     )
     (made,) = [one.json() for one in answers if one.status_code == 202]
     refused = [one.json() for one in answers if one.status_code == 409]
@@ -227,9 +228,11 @@ async def test_it_tells_when_the_last_one_leaves(template: str) -> None:
         for number in range(6):
             ticker = {"ticker": f"HELD{number}", "price": "10"}
             assert (await ask(it, "POST", "/api/positions", ticker)).status_code == 201
+        began = time.monotonic()
         said = (await sell(it, "all")).json()
+        passed = time.monotonic() - began  # the first pair may have left in the midst of it
         assert len(said["signals"]) == 6
-        assert 5.5 <= said["expected_sec"] <= 6.6
+        assert 5.5 - passed <= said["expected_sec"] <= 6.6
         (there,) = said["destinations"]
         assert (there["name"], there["ahead"]) == ("main", 0)
         assert there["waiting"] + there["on_the_wire"] <= 6
@@ -242,4 +245,5 @@ async def test_it_tells_when_the_last_one_leaves(template: str) -> None:
             " JOIN signals ON signals.id = signal_id WHERE batch_id = :id",
             id=batch,
         )
-        assert float(row.took) <= said["expected_sec"] * 1.1 + 0.5
+        late = float(row.took) - (said["expected_sec"] + passed) * 1.1
+        assert late < 2.5, "a slow machine is forgiven, another window of three seconds is not"

@@ -19,9 +19,15 @@ PAGES = ("", "/sources", "/tokens", "/channels", "/files", "/sessions", "/enviro
 HERE = "/admin/settings"
 
 
+def nobody_answers(request: httpx.Request) -> httpx.Response:
+    """No network: a search for a name that is none may take longer than two tests are apart."""
+    raise httpx.ConnectError("nobody answers", request=request)
+
+
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def house(template: str) -> AsyncGenerator[Relay]:
-    async with cloned(template) as url, relay(url) as one:
+    away = httpx.MockTransport(nobody_answers)
+    async with cloned(template) as url, relay(url, notices=away) as one:
         yield one
 
 

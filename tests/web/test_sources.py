@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.web.operating import ask
+from tests.web.operating import ask, insisting
 from tests.web.stage import (
     ADMIN_TOKEN,
     UPDATE_TOKEN,
@@ -215,7 +215,9 @@ async def test_an_odd_name_in_an_address_is_refused(shared: Relay, odd: str) -> 
 
 async def test_twenty_tokens_at_once_are_twenty(shared: Relay, name: str) -> None:
     await create(shared, name)
-    made = await asyncio.gather(*(ask(shared, "POST", f"{API}/{name}/tokens") for _ in range(20)))
+    made = await asyncio.gather(
+        *(insisting(lambda: ask(shared, "POST", f"{API}/{name}/tokens")) for _ in range(20))
+    )
     tokens = {one.json()["token"] for one in made}
     assert len(tokens) == 20
     assert all([(await post(shared, token)).status_code in {200, 202} for token in tokens])

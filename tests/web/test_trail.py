@@ -11,12 +11,14 @@ from engine_room import kept
 from engines.chain.notary import Notary
 from engines.worker import AGAIN
 from tests.database.test_chain import examined
+from tests.web.calm import list_at_rest
 from tests.web.stage import UPDATE_TOKEN, WEBHOOK_TOKEN, Relay, settings, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TRAIL = "/api/activity/trail"
 KEEP = kept(settings())
+ALONE = text("SELECT pg_advisory_xact_lock(hashtext('trading-signal-processor.chain'))")
 
 
 async def bound(relay: Relay) -> None:
@@ -42,12 +44,15 @@ async def exported(relay: Relay) -> tuple[Broken | None, Examination]:
 
 
 async def behind_our_back(relay: Relay, statement: str) -> None:
+    """Not in the midst of a link: what the relay's own notary makes of that proves nothing."""
     async with relay.database.write() as connection:
+        await connection.execute(ALONE)
         await connection.execute(text("SET LOCAL session_replication_role = replica"))
         await connection.execute(text(statement))
 
 
 async def test_a_life_is_bound_exported_pruned_and_proven(shared: Relay, listed: str) -> None:
+    await list_at_rest(shared)  # nothing is told any more but what is done here
     for body in ({"ticker": listed, "action": "buy"}, {"ticker": "NONE", "action": "buy"}, "?"):
         answer = await shared.post(body)
         if answer.status_code == 202:
@@ -71,6 +76,7 @@ async def test_a_life_is_bound_exported_pruned_and_proven(shared: Relay, listed:
 
 async def test_what_retention_takes_is_accounted_for(shared: Relay, listed: str) -> None:
     """All of it is old from the beginning, as far as the chain knows."""
+    await list_at_rest(shared)
     await shared.settled(
         (await shared.post({"ticker": listed, "action": "buy"})).json()["signal_id"]
     )

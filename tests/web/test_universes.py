@@ -303,7 +303,7 @@ async def test_a_buy_that_waits_says_so_and_how_it_ended(waiting: Relay) -> None
 @profile(
     max_examples=60,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     path=st.sampled_from(["", "/at", "/rank", "/1"]),

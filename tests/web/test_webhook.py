@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from database.vault import Vault
+from engines.clock import utc_now
 from tests.conftest import KEY
 from tests.web.stage import (
     ADMIN_TOKEN,
@@ -272,10 +273,14 @@ async def test_a_neighbouring_path_is_another(shared: Relay) -> None:
 async def test_a_wrong_token_is_told_to_the_audit_trail(template: str) -> None:
     """Once a minute from an address: the operator who mistyped it learns that somebody knocks."""
     async with cloned(template) as url, relay(url) as one:
+        minutes: set[int] = set()
         for _ in range(3):
+            minutes.add(utc_now().minute)
             answer = await one.http.post("/webhook/in/not-the-token", json={"ticker": "AAPL"})
             assert answer.status_code == 401
+            minutes.add(utc_now().minute)
         told = await one.rows(
             "SELECT actor, detail->>'door', origin FROM events WHERE event = 'access.refused'"
         )
-        assert [tuple(row) for row in told] == [("nobody", "POST /webhook/in", "127.0.0.1")]
+        assert {tuple(row) for row in told} == {("nobody", "POST /webhook/in", "127.0.0.1")}
+        assert len(told) <= len(minutes), "one, or two where a minute ended meanwhile"

@@ -7,10 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from sqlalchemy import make_url
 
+from tests.stalls import stalls
 from tests.web.stage import ADMIN_TOKEN, TOP_N, Relay, cloned, relay, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -61,6 +63,10 @@ class Wire:
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await self._open()
+        if self._server is None or not self._server.is_serving():  # it was cut meanwhile
+            there_writer.close()
+            writer.close()
+            return
         for source, sink in ((reader, there_writer), (there_reader, writer)):
             self._writers.add(sink)
             task = asyncio.create_task(self._carry(source, sink))
@@ -115,12 +121,20 @@ async def test_no_database_is_answered_with_503_in_time(
     listed = wired.finviz.market[0].ticker
     await until(lambda: is_ready(wired), "a ready relay")
     alerts = [{"ticker": listed, "action": "buy", "n": number} for number in range(100)]
+
+    async def timed(alert: object) -> tuple[httpx.Response, float, float]:
+        began = time.monotonic()
+        return await wired.post(alert), began, time.monotonic()
+
     try:
         await harm(wires[0])
         for some in ([alerts[0]], alerts):
-            began = time.monotonic()
-            answers = await asyncio.gather(*(wired.post(alert) for alert in some))
-            assert time.monotonic() - began <= 2.5
+            with stalls() as stood:
+                told = await asyncio.gather(*map(timed, some))
+            answers = [answer for answer, _, _ in told]
+            # Time in which this machine stood still does not count, nor as much to catch up.
+            took = [ended - began - 2 * stood.seconds(began, ended) for _, began, ended in told]
+            assert max(took) <= 2.5
             assert {answer.status_code for answer in answers} == {503}
             assert {answer.json()["code"] for answer in answers} == {"unavailable"}
             assert all(answer.headers["retry-after"].isdecimal() for answer in answers)

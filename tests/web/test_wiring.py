@@ -13,6 +13,7 @@ from domain.pacing import calm_refresh
 from engines.clock import utc_now
 from engines.universe import calendar
 from engines.worker import Worker
+from tests.web.calm import list_at_rest
 from tests.web.operating import ask
 from tests.web.screening import active, change
 from tests.web.stage import TOP_N, Relay, cloned, relay, until
@@ -64,7 +65,7 @@ async def test_what_follows_the_events_has_a_share_of_the_time(
 
 async def test_a_buy_that_waits_is_sent_when_its_ticker_comes_in(template: str) -> None:
     async with cloned(template) as url, relay(url) as it:
-        assert (await change(it, await active(it), wait=25)).status_code == 200
+        assert (await change(it, await active(it), wait=250)).status_code == 200
         below = it.finviz.market[TOP_N]
         answer = await it.post({"ticker": below.ticker, "action": "buy"})
         id = answer.json()["signal_id"]
@@ -74,6 +75,7 @@ async def test_a_buy_that_waits_is_sent_when_its_ticker_comes_in(template: str) 
             return [one["event"] for one in events][-1] == "signal.waiting"
 
         await until(waits, "the wait to begin")
+        await list_at_rest(it)  # who asks for a look while there is one gets that one
         it.finviz.market = [below, *(one for one in it.finviz.market if one is not below)]
         await ask(it, "POST", "/api/universe/refresh")
         life = await it.settled(id)
