@@ -29,7 +29,7 @@ def test_a_slowed_function_fails() -> None:
         before = in_turns({name: works[name] for name in names})
 
         def slowed() -> None:
-            for _ in range(2):
+            for _ in range(4):  # what was measured before may have been twice as slow just then
                 works["judging"]()
 
         with pytest.raises(SlowedError, match=r"^judging costs \d\.\d\d times its baseline$"):
