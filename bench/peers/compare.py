@@ -1,6 +1,7 @@
 """A peer beside the bare application: rate at 64 connections, p99 at 500 a second, CPU time."""
 
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -10,6 +11,9 @@ from bench.load import at_rate, saturate
 from bench.stage import Server, bare, posts
 
 CONNECTIONS, RATE = 64, 500
+WATCHED, STILL, LONGEST_REST = 0.5, 0.04, 60.0
+"""Seconds between two looks, the share of a core that is rest, and how long it is waited for."""
+
 TICKERS = [f"T{number}" for number in range(500)]
 PEERS = report.FOLDER / "results" / "peers.json"
 
@@ -47,8 +51,9 @@ def _round(plain: Server, server: Server, path: str, seconds: float) -> Round:
     base = saturate(plain.port, posts(TICKERS), connections=CONNECTIONS, seconds=seconds)
     cpu = machine.seconds_of(machine.tree(server.pid))
     peer = saturate(server.port, posts(TICKERS, path), connections=CONNECTIONS, seconds=seconds)
-    cpu = machine.seconds_of(machine.tree(server.pid)) - cpu
+    cpu = _at_rest(server) - cpu
     steady = at_rate(server.port, posts(TICKERS, path), rate=RATE, seconds=seconds)
+    _at_rest(server)
     values = {
         "ratio": peer.accepted_per_second / base.accepted_per_second,
         "cpu": cpu / peer.answered * 1e6,
@@ -58,3 +63,14 @@ def _round(plain: Server, server: Server, path: str, seconds: float) -> Round:
     }
     print(f"  {peer.statuses} and {steady.statuses}, ratio {values['ratio']:.2f}")
     return Round(values, machine.others(before, machine.spent()))
+
+
+def _at_rest(server: Server) -> float:
+    """CPU seconds of the peer, once it has done what it had answered for already."""
+    spent, ends = -1.0, time.monotonic() + LONGEST_REST
+    while (now := machine.seconds_of(machine.tree(server.pid))) - spent > STILL * WATCHED:
+        if time.monotonic() > ends:
+            raise TimeoutError("the peer is still at work a minute after the load")
+        spent = now
+        time.sleep(WATCHED)
+    return now
