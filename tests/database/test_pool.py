@@ -242,7 +242,7 @@ async def test_a_stopped_replica_loses_its_locks(rows: Rows, database: Database)
             with stalls() as noted:
                 began = time.monotonic()
                 assert len(await rows.sql(str(LOCK))) == 1
-                assert noted.at_work(began) < 4.5, "after three seconds"
+                assert noted.at_work(began) < 3.5, "after three seconds"
             await connection.execute(ME)
 
     with pytest.raises(DBAPIError) as failure:
