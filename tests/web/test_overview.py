@@ -216,6 +216,8 @@ async def test_a_list_that_cannot_be_had_is_told_in_its_step(template: str) -> N
             return "No list yet: blocked" in await get(one, "/admin/first-steps", browser)
 
         await until(is_told, "the outcome in its step")
+        page = await get(one, "/admin/first-steps", browser)
+        assert re.search(r"No list yet: blocked(: [^.]+)?\. This is the example screen", page), page
         assert not ticked(await get(one, "/admin", browser))["list"]
 
 

@@ -115,7 +115,8 @@ def _destination(standings: Sequence[Standing]) -> StepRow:
 
 def _list(view: ListView) -> StepRow:
     if view.version is None:
-        words = f"No list yet: {view.outcome}. {view.detail}".strip()
+        looked = (one.rstrip(".") for one in (view.outcome, view.detail) if one)
+        words = f"{': '.join(['No list yet', *looked])}."
     else:
         first = ", ".join(one.ticker for one in view.tickers[:SHOWN_TICKERS]) or "no ticker"
         words = f"{view.screen} has {counted(len(view.tickers), 'ticker', 'tickers')}: {first}"
