@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Protocol
 
 from database import destinations, lanes
 from database.pool import Connection, Database
@@ -37,6 +38,16 @@ LOOK = timedelta(milliseconds=100)
 """A new destination, or one that was resumed, is not noticed for this long at most."""
 
 LEFT = frozenset({Outcome.DELIVERED, Outcome.AMBIGUOUS})
+
+
+class Records(Protocol):
+    """Who records what ended: `engines.relay.settler.Settler`."""
+
+    def put(self, settlement: Settlement) -> None: ...
+
+    def is_behind(self) -> bool: ...
+
+    def unrecorded(self, id: DestinationId) -> int: ...
 
 
 @dataclass(slots=True)
@@ -84,8 +95,7 @@ class Forwarder:
     database: Database
     leasing: Leasing
     connect: Callable[[Destination], Client]
-    settle: Callable[[Settlement], None]
-    is_behind: Callable[[], bool] = lambda: False
+    records: Records
     metrics: Metrics
     clock: Clock
     dice: Dice
@@ -103,7 +113,7 @@ class Forwarder:
 
         Not before what ended is recorded: after an outage we would lease it again ourselves.
         """
-        if self.is_behind():
+        if self.records.is_behind():
             return SHORTEST_REST
         for outlet in self._outlets.values():
             self._leave(outlet.idle())
@@ -155,7 +165,7 @@ class Forwarder:
             task.add_done_callback(self._leaving.discard)
 
     async def _start(self, outlet: Outlet) -> timedelta:
-        free = outlet.free()
+        free = outlet.free(self.records.unrecorded(outlet.destination.id))
         if not free.total:
             return POLL
         leased = await self._lease(outlet, free)
@@ -212,7 +222,7 @@ class Forwarder:
         now = delivery.leased_at + departure.elapsed()
         step = after_attempt(delivery, answer, self.policy, now=now, jitter=self.dice())
         self._report(line.destination, delivery, answer, step)
-        self.settle(Settlement(delivery=delivery, answer=answer, step=step))
+        self.records.put(Settlement(delivery=delivery, answer=answer, step=step))
 
     async def _send(
         self, line: Line, keys: SigningKeys, delivery: Delivery, departure: Departure

@@ -74,10 +74,13 @@ class Outlet:
     def sending(self) -> set[asyncio.Task[None]]:
         return {task for line in self.lines.values() for task in line.sending}
 
-    def free(self) -> Room:
-        """How many may be leased now. A sell may be for each buy that waits: it goes before it."""
+    def free(self, unrecorded: int) -> Room:
+        """How many may be leased now. A sell may be for each buy that waits: it goes before it.
+
+        What ended and is not recorded takes room as well: killed now, we would repeat it.
+        """
         waiting = len(self._waiting[Side.BUY])
-        ours = sum(len(line.sending) for line in self.lines.values())
+        ours = unrecorded + sum(len(line.sending) for line in self.lines.values())
         room = max(0, self.width + self._ahead() - ours)
         sells = max(0, min(waiting, self.width) - len(self._waiting[Side.SELL]))
         return Room(total=max(room, sells), buys=room)

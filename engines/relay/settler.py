@@ -54,6 +54,10 @@ class Settler:
         now = asyncio.get_running_loop().time()
         return bool(self._since) and now - self._since[0] > BEHIND.total_seconds()
 
+    def unrecorded(self, id: DestinationId) -> int:
+        """How many attempts at a destination have ended and are not recorded yet."""
+        return sum(settlement.delivery.destination_id == id for settlement in self._ended)
+
     async def step(self) -> timedelta | None:
         """Settle one batch. When that fails it is kept, and tried again before newer ones."""
         if not self._ended:

@@ -140,7 +140,7 @@ async def forwarding(
         database=database,
         leasing=Leasing(vault=vault or rows.vault, sell_share=0.1, breaker=policy),
         connect=outside.connect,
-        settle=settler.put,
+        records=settler,
         metrics=Metrics(),
         clock=clock,
         dice=lambda: 0.0,

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from database import lanes
@@ -141,6 +142,27 @@ async def test_never_more_than_its_workers_at_once(
         outside.open.set()
         await ended(rows, "delivered", 12)
     assert main
+
+
+async def test_what_is_answered_and_not_recorded_counts_as_on_the_wire(
+    rows: Rows, outside: Outside
+) -> None:
+    """Who is killed repeats what was leased and not recorded: no more than may be at once."""
+    main = await rows.destination(windows=(Window(limit=100, seconds=3600),))
+    await queued(rows, *(f"buy T{n}" for n in range(12)))
+    outside.open.clear()
+    async with forwarding(rows, outside) as relay:
+        await until(lambda: len(outside.posts) == 5)
+        async with rows.database.write() as blocking:
+            await blocking.execute(text("SELECT FROM positions FOR UPDATE"))
+            outside.open.set()
+            await until(lambda: relay.settler.unrecorded(main.id) == 5)
+            for _ in range(5):
+                relay.wake()
+                await asyncio.sleep(0.01)
+            assert len(outside.posts) == 5
+        await ended(rows, "delivered", 12)
+        await until(lambda: relay.settler.unrecorded(main.id) == 0)
 
 
 async def test_a_wish_to_wait_is_kept_by_all_of_the_destination(
