@@ -77,18 +77,25 @@ class Outlet:
     def free(self, unrecorded: int) -> Room:
         """How many may be leased now. A sell may be for each buy that waits: it goes before it.
 
-        What ended and is not recorded takes room as well: killed now, we would repeat it.
+        Where nothing is leased ahead, what ended and is ``unrecorded`` takes room as well: killed
+        now, we would repeat it, or leave it to the operator.
         """
         waiting = len(self._waiting[Side.BUY])
-        ours = unrecorded + sum(len(line.sending) for line in self.lines.values())
+        ours = sum(len(line.sending) for line in self.lines.values())
+        if self._is_careful:
+            ours += unrecorded
         room = max(0, self.width + self._ahead() - ours)
         sells = max(0, min(waiting, self.width) - len(self._waiting[Side.SELL]))
         return Room(total=max(room, sells), buys=room)
 
+    @property
+    def _is_careful(self) -> bool:
+        """Whether a window is counted, or a lost lease would wait for the operator."""
+        at_most_once = self.destination.guarantee is Guarantee.AT_MOST_ONCE
+        return bool(self.destination.windows) or at_most_once
+
     def _ahead(self) -> int:
-        """None where a window is counted, or where a lost lease would wait for the operator."""
-        kept = self.destination
-        if not self.pace or kept.windows or kept.guarantee is Guarantee.AT_MOST_ONCE:
+        if not self.pace or self._is_careful:
             return 0
         return min(MOST_AHEAD, int(self.width * AHEAD / self.pace))
 
