@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from config import Settings, SettingsError
 from database import destinations, forgetting, resealing, screens
+from database.condition import openable
 from database.migrate import UnfitDatabaseError, migrate, own_role, require_durable
 from database.pool import Database, is_unavailable
 from database.screens import Kept, ScreenId
@@ -72,6 +73,7 @@ async def prepare(
         await require_durable(database)
     await migrate(database)
     await _furnish(database, settings, vault)
+    await _try_keys(database, vault)
     await _set_floor(database, kept(settings))
     return await own_role(database)
 
@@ -95,6 +97,16 @@ async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
                 ) from None
         log.warning("database.awaited")
         await asyncio.sleep(1)
+
+
+async def _try_keys(database: Database, vault: Vault) -> None:
+    """Tell in the log when the keys do not open what is stored: nothing can be forwarded then.
+
+    Alerts are taken all the same: with the right key, sells that still live are sent.
+    """
+    async with database.read() as connection:
+        if lost := (await openable(connection, vault))[resealing.NO_KEY]:
+            log.error("key.does_not_open", extra={"values": lost})
 
 
 def kept(settings: Settings) -> timedelta:

@@ -11,8 +11,14 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from database.pool import FAILED, is_unavailable, is_unstorable
+from database.vault import SealError
 
 log = logging.getLogger(__name__)
+
+WRONG_KEY = (
+    "ENCRYPTION_KEY does not open what is stored here. Put back the key it was sealed with "
+    "(secrets.env of DATA_DIR, or of the backup), and restart."
+)
 
 
 class ProblemError(Exception):
@@ -63,6 +69,9 @@ async def _failed(_request: Request, error: Exception) -> JSONResponse:
         return problem(503, "database_unavailable", "The database does not answer just now.")
     if is_unstorable(error):
         return problem(400, "invalid_field", "A value has a character that no text here can have.")
+    if isinstance(error, SealError):
+        log.error("key.does_not_open")
+        return problem(500, "wrong_key", WRONG_KEY)
     log.error("request.failed", exc_info=error)
     return problem(500, "internal_error", "Something went wrong; the log says what.")
 
@@ -82,5 +91,5 @@ def install(app: FastAPI, shown: Callable[[Request, JSONResponse], Response]) ->
     teach(ProblemError, _refused)
     teach(HTTPException, _http)
     teach(RequestValidationError, _unreadable)
-    for kind in (*FAILED, Exception):
+    for kind in (*FAILED, SealError, Exception):
         teach(kind, _failed)
