@@ -2,7 +2,8 @@
 
 A filter is answered along one index (a way): its rows are read in the order of `seq`, at most so
 many, and held against the rest of the filter. A page that is not full by then says how far it
-looked, so that the next one goes on from there. Ways are tried from the rarest on.
+looked, so that the next one goes on from there. Ways are tried from the rarest on; they share what
+is looked through for a page.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +20,6 @@ from database.pool import ReadConnection
 from database.wanted import Wanted, kept_of
 from database.ways import Stretch, Way, ways
 from domain.signal import OPERATOR
-
-_AT_FIRST = 8
-"""Where there are several ways, an eighth of each is looked through first: one may lead far."""
 
 MOST_TICKERS = 30
 """Tickers that begin alike and are looked up one by one; of more, the newest signals have some."""
@@ -55,13 +53,9 @@ async def page(
     """Signals of a filter next to a cursor; newest first, in whichever direction it looks."""
     spans = await _spans(connection, wanted)
     sets = [[*product(one, spans)] for one in ways(wanted)[: 1 if wanted.texts else 3]]
-    for branches in sets if len(sets) > 1 else []:
-        found = await _along(connection, wanted, cursor, branches, limit, share=_AT_FIRST)
-        if found.looked_to is None:
-            return found
     best: Found | None = None
     for branches in sets:
-        found = await _along(connection, wanted, cursor, branches, limit)
+        found = await _along(connection, wanted, cursor, branches, limit, share=len(sets))
         if found.looked_to is None:
             return found
         best = found if best is None or _further(found, best, cursor) else best
@@ -88,7 +82,7 @@ async def _along(
     branches: Sequence[tuple[Way, _Span]],
     limit: int,
     *,
-    share: int = 1,
+    share: int,
 ) -> Found:
     forward = cursor.after is not None
     order = "ASC" if forward else "DESC"

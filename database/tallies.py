@@ -40,7 +40,9 @@ ROLL = text(f"""
         INSERT INTO tallies AS known (minute, status, reason, signals, sent)
         SELECT {minute("received_at")}, status, coalesce(reason, ''), count(*),
                count(*) FILTER (WHERE {_SENT})
-        FROM batch AS signals WHERE imported_from IS NULL GROUP BY 1, 2, 3
+        FROM batch AS signals
+        WHERE imported_from IS NULL AND received_at >= statement_timestamp() - {KEPT}
+        GROUP BY 1, 2, 3
         ON CONFLICT (minute, status, reason) DO UPDATE
             SET signals = known.signals + excluded.signals, sent = known.sent + excluded.sent
     ), moved AS (

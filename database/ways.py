@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from database.wanted import Kept, Wanted
 from domain.signal import WEBHOOK
 
-LOOK, LOOK_AROUND, LOOK_SENT = 20_000, 4_000, 2_000
+LOOK, LOOK_AROUND, LOOK_SENT = 10_000, 2_500, 1_250
 """Rows that are looked through for one page: one after the other, scattered over the table, or
 deliveries, each with its signal. Looking for a text in one costs as much again."""
 
