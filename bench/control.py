@@ -84,6 +84,7 @@ def _intake(house: House, bell: Bell) -> Intake:
 
 def _build(settings: Settings, database_url: str) -> Application:
     journal.APPEND = without_lock(journal.APPEND)
+    journal.APPEND_ONE = without_lock(journal.APPEND_ONE)
     engine_room.intake = _intake
     return build(settings, database_url)
 

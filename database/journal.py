@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from database.dedicated import Dedicated
 from database.pool import Connection
@@ -87,11 +87,13 @@ COLUMNS: dict[str, str] = {
 }
 NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 ARRAYS = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in COLUMNS.items())
+ONES = ", ".join(f"ARRAY[CAST(:{name} AS {kind})]" for name, kind in COLUMNS.items())
+"""For one alert: an array of one costs the driver several times as much as its value."""
 
 # The lock makes `seq` the order of commits, also over replicas; it is held for this one statement.
 # A commit repeated because its answer was lost keeps its key, however short the window was.
 # A send time more than five seconds ahead of our clock is the sender's clock's fault: ignored.
-APPEND = text(f"""
+_APPEND = """
     WITH turn AS MATERIALIZED (
         SELECT pg_advisory_xact_lock(hashtext('trading-signal-processor.journal')) AS mine
     ), clock AS MATERIALIZED (
@@ -101,7 +103,7 @@ APPEND = text(f"""
                lifetime + least(
                    clock.at, CASE WHEN sent_at <= clock.at + interval '5 seconds' THEN sent_at END
                ) AS expires_at
-        FROM clock, ROWS FROM (unnest({ARRAYS})) WITH ORDINALITY AS given ({NAMES}, place)
+        FROM clock, ROWS FROM (unnest({values})) WITH ORDINALITY AS given ({names}, place)
     ), keyed AS (
         INSERT INTO dedupe_keys AS known (key, signal_id, expires_at)
         SELECT key, id, at + "window" FROM alert
@@ -139,7 +141,9 @@ APPEND = text(f"""
         ORDER BY step
     )
     SELECT array_agg(id) AS ids, array_agg(status) AS statuses FROM journaled
-""")
+"""
+APPEND = text(_APPEND.format(values=ARRAYS, names=NAMES))
+APPEND_ONE = text(_APPEND.format(values=ONES, names=NAMES))
 
 # Runs after APPEND, so that it sees keys another replica committed meanwhile.
 FOLD = text("""
@@ -171,8 +175,7 @@ async def append(
 
     Entries have distinct keys. None stands for a repeat whose original is no longer there.
     """
-    arrays = dict(zip(COLUMNS, map(list, zip(*entries, strict=True)), strict=True))
-    journaled = (await connection.execute(APPEND, arrays)).one()
+    journaled = (await connection.execute(*_appending(entries))).one()
     statuses: dict[SignalId, str] = dict(
         zip(journaled.ids or [], journaled.statuses or [], strict=True)
     )
@@ -187,6 +190,14 @@ async def append(
     if repeats:
         receipts |= await fold(connection, repeats)
     return [receipts.get(entry.id) for entry in entries]
+
+
+def _appending(entries: Sequence[Entry]) -> tuple[TextClause, dict[str, object]]:
+    """The statement for so many, and its values."""
+    if len(entries) == 1:
+        return APPEND_ONE, dict(zip(COLUMNS, entries[0], strict=True))
+    columns = map(list, zip(*entries, strict=True))
+    return APPEND, dict(zip(COLUMNS, columns, strict=True))
 
 
 async def fold(
