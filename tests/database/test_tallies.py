@@ -179,6 +179,19 @@ async def test_a_crash_counts_nothing_and_two_tellers_nothing_twice(rows: Rows) 
     await check(rows.database)
 
 
+async def test_days_that_nobody_asks_for_are_passed_over(rows: Rows) -> None:
+    """An old database is counted at its first start: what is forgotten at once is not written."""
+    await filled(rows)
+    await rows.sql("UPDATE signals SET received_at = received_at - interval '3 days'")
+    await filled(rows, until=100)
+    await rolled(rows.database)
+    assert await rows.sql("SELECT seq FROM tallied") == await rows.sql(
+        "SELECT max(seq) FROM signals"
+    )
+    assert sum(await rows.sql("SELECT signals FROM tallies")) == 100 - 2
+    await check(rows.database)
+
+
 async def test_old_tallies_go_and_old_signals_take_nothing_with_them(rows: Rows) -> None:
     await filled(rows)
     await rolled(rows.database)
