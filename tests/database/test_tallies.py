@@ -184,10 +184,9 @@ async def test_days_that_nobody_asks_for_are_passed_over(rows: Rows) -> None:
     await filled(rows)
     await rows.sql("UPDATE signals SET received_at = received_at - interval '3 days'")
     await filled(rows, until=100)
-    await rolled(rows.database)
-    assert await rows.sql("SELECT seq FROM tallied") == await rows.sql(
-        "SELECT max(seq) FROM signals"
-    )
+    async with rows.database.write() as connection:
+        while await tallies.roll(connection, 500):
+            pass
     assert sum(await rows.sql("SELECT signals FROM tallies")) == 100 - 2
     await check(rows.database)
 
