@@ -1,12 +1,12 @@
 """An operator at work: what tests of destinations and deliveries ask of a relay."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
-from tests.web.stage import ADMIN_TOKEN, UPDATE_TOKEN, Relay, until
+from tests.web.stage import ADMIN_TOKEN, UPDATE_TOKEN, Relay, insisting
 
 CANARY = "s3cret-canary"
 HOOK = f"https://other.example/hook/{CANARY}"
@@ -26,21 +26,12 @@ async def ask(
     return await relay.http.request(method, path, json=body, headers=bearer)
 
 
-async def insisting(again: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
-    """The answer of a relay that may be busy: whoever is told so (503) asks again."""
-    answers: list[httpx.Response] = []
-
-    async def is_answered() -> bool:
-        answers.append(await again())
-        return answers[-1].status_code != 503
-
-    await until(is_answered, "an answer other than 503")
-    return answers[-1]
-
-
 async def create(relay: Relay, **given: object) -> dict[str, Any]:
-    name = f"d-{uuid4().hex[:8]}"
-    answer = await ask(relay, "POST", API, {"name": name, "url": HOOK} | given)
+    def once() -> Awaitable[httpx.Response]:
+        name = f"d-{uuid4().hex[:8]}"
+        return ask(relay, "POST", API, {"name": name, "url": HOOK} | given)
+
+    answer = await insisting(once)
     assert answer.status_code == 201, answer.text
     return answer.json()
 
@@ -50,7 +41,7 @@ async def change(relay: Relay, one: dict[str, Any], **given: object) -> httpx.Re
 
 
 async def tell(relay: Relay, one: dict[str, Any], order: str, body: object = None) -> Any:
-    answer = await ask(relay, "POST", f"{API}/{one['id']}/{order}", body)
+    answer = await insisting(lambda: ask(relay, "POST", f"{API}/{one['id']}/{order}", body))
     assert answer.status_code == 200, answer.text
     return answer.json()
 

@@ -73,6 +73,18 @@ async def until(condition: Condition, what: str, seconds: float = 60) -> None:
         await asyncio.sleep(0.02)
 
 
+async def insisting(again: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+    """The answer of a relay that may be busy: whoever is told so (503) asks again."""
+    answers: list[httpx.Response] = []
+
+    async def is_answered() -> bool:
+        answers.append(await again())
+        return answers[-1].status_code != 503
+
+    await until(is_answered, "an answer other than 503")
+    return answers[-1]
+
+
 @asynccontextmanager
 async def cloned(template: str) -> AsyncGenerator[str]:
     """A database of one's own; yield its address."""
@@ -214,7 +226,7 @@ class Relay:
         return await self.http.get(path, headers={"authorization": f"Bearer {token}"})
 
     async def read(self, path: str) -> Any:
-        answer = await self.get(path)
+        answer = await insisting(lambda: self.get(path))
         assert answer.status_code == 200, answer.text
         return answer.json()
 

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 
 from database import gate
-from tests.web.operating import CANARY, HEADERS, HOOK, ask, create, insisting, tell
-from tests.web.stage import ADMIN_TOKEN, WEBHOOK_TOKEN, Relay, cloned, relay
+from tests.web.operating import CANARY, HEADERS, HOOK, ask, create, tell
+from tests.web.stage import ADMIN_TOKEN, WEBHOOK_TOKEN, Relay, cloned, insisting, relay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.web.operating import ask, insisting, signed_in
-from tests.web.stage import UPDATE_TOKEN, WEBHOOK_TOKEN, Relay, cloned, relay, until
+from tests.web.operating import ask, signed_in
+from tests.web.stage import UPDATE_TOKEN, WEBHOOK_TOKEN, Relay, cloned, insisting, relay, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

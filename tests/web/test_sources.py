@@ -8,13 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.web.operating import ask, insisting
+from tests.web.operating import ask
 from tests.web.stage import (
     ADMIN_TOKEN,
     UPDATE_TOKEN,
     WEBHOOK_TOKEN,
     Relay,
     cloned,
+    insisting,
     relay,
     until,
 )
