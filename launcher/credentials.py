@@ -14,8 +14,7 @@ HEADER = "# Made by run.py. Keep a copy: without ENCRYPTION_KEY stored secrets c
 
 
 def _token() -> str:
-    """Sixteen digits spell no word: what holds one that is well known would be refused."""
-    return secrets.token_hex(32)
+    return secrets.token_urlsafe(32)
 
 
 def _key() -> str:
