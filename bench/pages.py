@@ -16,15 +16,12 @@ from sqlalchemy import text
 
 from bench import history, searches
 from bench.figures import Figure, percentile, tell
-from bench.stage import relay
+from bench.stage import KEY, relay
 from database import tallies
 from database.pool import Connection, Database
 from launcher.postgres import LocalPostgres
 
 TOKEN = "benchmark-operator-token-0123456789abcdefghi"
-KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
-"""The same in each run: a database that is kept holds a destination's sealed address."""
-
 CHROMIUM = "/usr/bin/chromium"
 SIGNALS, QUICK, A_DAY, BUSY = 1_000_000, 20_000, 10_000, 90_000
 TABLES = ("signals", "deliveries", "attempts", "events", "positions", "attention")
@@ -174,6 +171,7 @@ def run(
     with (
         _folder(keep) as folder,
         LocalPostgres(folder) as postgres,
+        # The same key in each run: a database that is kept holds a destination's sealed address.
         relay(DATABASE_URL=postgres.url, ADMIN_TOKEN=TOKEN, ENCRYPTION_KEY=KEY) as server,
     ):
         address = f"http://127.0.0.1:{server.port}"

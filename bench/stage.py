@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 TOKEN = "benchmark-webhook-token-0123456789abcdefghij"
 ADMIN_TOKEN = "benchmark-operator-token-0123456789abcdefghi"
 UPDATE_TOKEN = "benchmark-config-token-0123456789abcdefghijk"
+KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 NUMBERS = itertools.count(10_000_000)
 """No two alerts of a process are the same, whoever makes them."""
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from starlette.types import Message
 from uvicorn.loops.auto import auto_loop_factory
 
-from bench.stage import TOKEN, alerts
+from bench.stage import KEY, TOKEN, alerts
 from database.dedicated import Dedicated
 from database.journal import Entry, Receipt
 from database.pool import Database
@@ -50,7 +50,6 @@ Work: TypeAlias = Callable[[], object]
 NOW = datetime(2030, 1, 2, 15, 4, 5, tzinfo=UTC)
 TICKERS = [f"T{number}" for number in range(50)]
 AT_ONCE = 32
-KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 ANSWER = '{"success":true,"id":"0d0b1c5e-1111-4222-8333-123456789abc","logId":"a1b2c3"}'
 
 

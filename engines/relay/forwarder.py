@@ -165,7 +165,7 @@ class Forwarder:
             task.add_done_callback(self._leaving.discard)
 
     async def _start(self, outlet: Outlet) -> timedelta:
-        free = outlet.free(self.records.unrecorded(outlet.destination.id))
+        free = outlet.free(self.records.unrecorded)
         if not free.total:
             return POLL
         leased = await self._lease(outlet, free)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
-from domain.delivery import Answer, Guarantee, Outcome
+from domain.delivery import Answer, DestinationId, Guarantee, Outcome
 from domain.destination import Destination
 from domain.rate import Room
 from domain.signal import Side
@@ -74,16 +74,16 @@ class Outlet:
     def sending(self) -> set[asyncio.Task[None]]:
         return {task for line in self.lines.values() for task in line.sending}
 
-    def free(self, unrecorded: int) -> Room:
+    def free(self, unrecorded: Callable[[DestinationId], int]) -> Room:
         """How many may be leased now. A sell may be for each buy that waits: it goes before it.
 
-        Where nothing is leased ahead, what ended and is ``unrecorded`` takes room as well: killed
-        now, we would repeat it, or leave it to the operator.
+        Where nothing is leased ahead, how many ended and are ``unrecorded`` is asked for, and takes
+        room as well: killed now, we would repeat them, or leave them to the operator.
         """
         waiting = len(self._waiting[Side.BUY])
         ours = sum(len(line.sending) for line in self.lines.values())
         if self._is_careful:
-            ours += unrecorded
+            ours += unrecorded(self.destination.id)
         room = max(0, self.width + self._ahead() - ours)
         sells = max(0, min(waiting, self.width) - len(self._waiting[Side.SELL]))
         return Room(total=max(room, sells), buys=room)

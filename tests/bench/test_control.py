@@ -1,12 +1,13 @@
 import pytest
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from bench.control import without_lock
 from database import journal
 
 
-def test_the_control_appends_the_same_without_waiting_for_its_turn() -> None:
-    before, after = journal.APPEND.text, without_lock(journal.APPEND).text
+@pytest.mark.parametrize("statement", [journal.APPEND, journal.APPEND_ONE])
+def test_the_control_appends_the_same_without_waiting_for_its_turn(statement: TextClause) -> None:
+    before, after = statement.text, without_lock(statement).text
     assert "pg_advisory_xact_lock" in before
     assert "pg_advisory_xact_lock" not in after
     assert after.partition("AS mine")[2] == before.partition("AS mine")[2]

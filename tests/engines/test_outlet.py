@@ -27,14 +27,18 @@ def paced(*answers: Answer, **given: Any) -> Outlet:
     return outlet
 
 
+def all_recorded(_: object) -> int:
+    return 0
+
+
 def test_nothing_is_leased_ahead_of_what_is_not_known_to_be_quick() -> None:
-    assert paced().free(0) == paced(SLOW).free(0) == Room(total=5, buys=5)
-    assert paced(QUICK).free(0) == Room(total=30, buys=30)
-    assert paced(QUICK, SLOW).free(0).total == 5
-    assert paced(SLOW, QUICK).free(0).total == 5
-    assert paced(QUICK, UNKNOWN).free(0).total == 5
+    assert paced().free(all_recorded) == paced(SLOW).free(all_recorded) == Room(total=5, buys=5)
+    assert paced(QUICK).free(all_recorded) == Room(total=30, buys=30)
+    assert paced(QUICK, SLOW).free(all_recorded).total == 5
+    assert paced(SLOW, QUICK).free(all_recorded).total == 5
+    assert paced(QUICK, UNKNOWN).free(all_recorded).total == 5
     instant = replace(OK, duration=timedelta(microseconds=1))
-    assert paced(instant).free(0).total == 5 + MOST_AHEAD
+    assert paced(instant).free(all_recorded).total == 5 + MOST_AHEAD
 
 
 CAREFUL: list[dict[str, object]] = [
@@ -45,14 +49,14 @@ CAREFUL: list[dict[str, object]] = [
 
 @pytest.mark.parametrize("given", CAREFUL)
 def test_a_window_and_at_most_once_let_nothing_wait_for_a_line(given: dict[str, object]) -> None:
-    assert paced(QUICK, **given).free(0).total == 5
+    assert paced(QUICK, **given).free(all_recorded).total == 5
 
 
 @pytest.mark.parametrize("given", CAREFUL)
 def test_there_what_is_answered_and_not_recorded_takes_room(given: dict[str, object]) -> None:
-    assert paced(QUICK, **given).free(3) == Room(total=2, buys=2)
-    assert paced(QUICK, **given).free(7) == Room(total=0, buys=0)
-    assert paced(QUICK).free(7) == paced(QUICK).free(0)
+    assert paced(QUICK, **given).free(lambda _: 3) == Room(total=2, buys=2)
+    assert paced(QUICK, **given).free(lambda _: 7) == Room(total=0, buys=0)
+    assert paced(QUICK).free(lambda _: 7) == paced(QUICK).free(all_recorded)
 
 
 async def test_sells_go_before_buys_that_wait_and_never_more_than_it_is_wide() -> None:
@@ -72,7 +76,7 @@ async def test_sells_go_before_buys_that_wait_and_never_more_than_it_is_wide() -
     names = ["buy 1", "buy 2", "buy 3", "buy 4"]
     tasks = [asyncio.create_task(send(BUY, name)) for name in names]
     await asyncio.sleep(0)
-    assert outlet.free(0).total - outlet.free(0).buys == 0
+    assert outlet.free(all_recorded).total - outlet.free(all_recorded).buys == 0
     tasks += [asyncio.create_task(send(SELL, "sell"))]
     await asyncio.sleep(0)
     hold.set()
@@ -88,9 +92,9 @@ async def test_a_sell_is_leased_though_buys_wait_for_every_line() -> None:
         waiting = asyncio.create_task(one_turn(outlet))
         await asyncio.sleep(0)
         outlet.width = 0  # as full as can be
-        assert outlet.free(0) == Room(total=0, buys=0)
+        assert outlet.free(all_recorded) == Room(total=0, buys=0)
         outlet.width = 1
-        assert outlet.free(0).total == 1
+        assert outlet.free(all_recorded).total == 1
     await waiting
 
 
