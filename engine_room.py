@@ -129,6 +129,7 @@ def intake(house: House, bell: Bell) -> Intake:
         metrics=house.metrics,
         wake=bell.rings("intake"),
         wake_gatekeeper=bell.rings("gatekeeper"),
+        budget=house.intake.patience,
         reach=house.reach,
     )
 

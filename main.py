@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 import engine_room
@@ -79,23 +78,30 @@ def build(  # noqa: PLR0913  all but two have defaults
     reach: Reach = passes,
     conceal: Callable[[bytes], None] = nobody,
     place: Place | None = None,
+    leisure: float = 1,
 ) -> ASGIApp:
     """Read `_lifespan` top to bottom: what is opened first is closed last.
 
     ``check_durability`` refuses a server that could lose a commit; only tests run on one that may.
     ``reach`` is what happens at failpoints; only tests have anything happen there. ``conceal`` is
     told every secret that the database holds, for the log to hide. ``place`` is where this process
-    stands among several that share a port.
+    stands among several that share a port. ``leisure`` is how many times longer than usual the
+    database may take: tests that share a machine with others are not in a hurry.
     """
     around = outside or Outside()
     refuse_unfit(settings)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncGenerator[State]:
+    async def lifespan(_app: object) -> AsyncGenerator[State]:
         async with AsyncExitStack() as stack:
             vault = vault_of(settings).telling(conceal)
             house = await _open(
-                stack, settings, database_url, vault, check_durability=check_durability
+                stack,
+                settings,
+                database_url,
+                vault,
+                check_durability=check_durability,
+                leisure=leisure,
             )
             house = replace(house, reach=reach)
             state = await _start(stack, house, around)
@@ -112,7 +118,13 @@ def build(  # noqa: PLR0913  all but two have defaults
 
 
 async def _open(
-    stack: AsyncExitStack, settings: Settings, url: str, vault: Vault, *, check_durability: bool
+    stack: AsyncExitStack,
+    settings: Settings,
+    url: str,
+    vault: Vault,
+    *,
+    check_durability: bool,
+    leisure: float,
 ) -> House:
     """Migrate, put the first screen and destination in place, and connect as who owns nothing."""
     owner = settings.database_owner_url
@@ -130,11 +142,12 @@ async def _open(
     if role is None:
         log.warning("database.no_role", extra={"role": ROLE})
 
-    def pool(name: str, patience: float) -> Database:
+    def pool(name: str, *, patience: float, wait: float) -> Database:
         database = Database.connect(
             url,
             pool=settings.pools[name],
-            patience=timedelta(seconds=patience),
+            patience=timedelta(seconds=patience * leisure),
+            wait=timedelta(seconds=wait * leisure),
             role=role,
             keys=vault.fingerprints,
         )
@@ -143,11 +156,11 @@ async def _open(
 
     return House(
         settings=settings,
-        intake=pool("intake", 2),
-        engines=pool("engines", 10),
-        pages=pool("pages", 5),
-        desk=pool("desk", 20),
-        live=pool("live", 5),
+        intake=pool("intake", patience=2, wait=1),
+        engines=pool("engines", patience=10, wait=5),
+        pages=pool("pages", patience=5, wait=2),
+        desk=pool("desk", patience=20, wait=5),
+        live=pool("live", patience=5, wait=2),
         vault=vault,
         metrics=Metrics(VERSION, revision()),
     )

@@ -47,9 +47,8 @@ OUT_OF_TIME = frozenset({"25P03", "25P04", "55P03"})
 UNSTORABLE = frozenset({"22021", "22P05"})
 """A character that PostgreSQL has no place for, NUL above all."""
 
-POOL_WAIT, CONNECT_WAIT = 1.0, 5.0
-"""Seconds at most until a connection of the pool is free, and until a new one is made."""
-
+CONNECT_WAIT = 5.0
+"""Seconds at most until a new connection is made."""
 NOTHING = text("SELECT 1")
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -109,6 +108,7 @@ class Database:
 
     _engine: AsyncEngine
     _trust: _Trust
+    patience: timedelta
     _longest: float
     _bell: _Bell = field(default_factory=_Bell)
     usage: Usage = field(default_factory=Usage)
@@ -121,23 +121,25 @@ class Database:
         *,
         pool: int = 5,
         patience: timedelta = timedelta(seconds=2),
+        wait: timedelta = timedelta(seconds=1),
         role: str | None = None,
         keys: Sequence[str] = (),
     ) -> Self:
         """Open a pool of at most ``pool`` connections; no query may take longer than ``patience``.
 
+        Where all are in use, the next caller is given ``wait`` until one is free.
         With ``role`` every connection acts as that role, not as who logged in. ``keys`` are told
         to the server as part of its name: who changes the key sees which ones relays know.
 
         From the wait for a connection to the end of its commit or rollback nobody holds one for
-        longer than ``patience`` and POOL_WAIT together.
+        longer than ``patience`` and ``wait`` together.
         """
         seconds = patience.total_seconds()
         engine = create_async_engine(
             url,
             pool_size=pool,
             max_overflow=0,
-            pool_timeout=POOL_WAIT,
+            pool_timeout=wait.total_seconds(),
             pool_use_lifo=True,
             connect_args={
                 "timeout": min(seconds, CONNECT_WAIT),
@@ -155,7 +157,7 @@ class Database:
             ("close", trust.ended),
         ):
             event.listen(engine.sync_engine, name, listener)
-        return cls(engine, trust, seconds + POOL_WAIT)
+        return cls(engine, trust, patience, (patience + wait).total_seconds())
 
     def on_events(self, tell: Callable[[], None]) -> None:
         """Have ``tell`` called after each commit here that may have added audit events."""
@@ -315,6 +317,12 @@ def is_unavailable(error: BaseException) -> bool:
         if error.connection_invalidated or state[:2] in NOT_NOW or state in OUT_OF_TIME:
             return True
     return isinstance(error, UNAVAILABLE)
+
+
+def kind_of(error: BaseException) -> str:
+    """Its class and, where PostgreSQL refused, its SQLSTATE: as much as a log may hold of it."""
+    state = _sqlstate(error) if isinstance(error, DBAPIError) else ""
+    return f"{type(error).__name__} {state}".strip()
 
 
 def is_unstorable(error: BaseException) -> bool:

@@ -1,12 +1,12 @@
 """Assemble the HTTP application from its routers; the webhook stands in front of it."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.responses import RedirectResponse
-from starlette.types import ASGIApp
+from starlette.routing import Router
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from web import (
     activity,
@@ -41,7 +41,7 @@ from web import (
     universes,
     whatif,
 )
-from web.dependencies import Reader, State
+from web.dependencies import Reader
 from web.json_bodies import JsonBodies
 from web.openapi import described
 from web.pages import activity as activity_pages
@@ -111,14 +111,35 @@ MOST_BYTES = 65_536
 """Of any request body; nobody's is held in memory beyond it, with or without a token."""
 
 
-def create_app(
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[State]], version: str
-) -> ASGIApp:
+UNKNOWN: Scope = {"type": "http", "method": "GET", "path": "", "root_path": "", "headers": []}
+
+
+class Living:
+    """Starts and ends by ``lifespan``; its routes know only what each request carries."""
+
+    def __init__(self, app: ASGIApp, lifespan: Lifespan[Any]) -> None:
+        self._app, self._life = app, Router(lifespan=lifespan)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._life if scope["type"] == "lifespan" else self._app
+        await app(scope, receive, send)
+
+
+def create_app(lifespan: Lifespan[Any], version: str) -> ASGIApp:
     """The webhook first: it is the hot path, and passes through none of the layers behind it."""
+    return Webhook(SecurityHeaders(JsonBodies(Living(framework(version), lifespan))))
+
+
+@cache
+def framework(version: str) -> FastAPI:
+    """All routes but the webhook's. One is enough for every application of a process.
+
+    FastAPI prepares routes when a request first comes by them, for a third of a second in which
+    nothing else runs: an alert may be among what waits. So one comes by before the start is over.
+    """
     app = FastAPI(
         title="Trading Signal Processor",
         version=version,
-        lifespan=lifespan,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -138,4 +159,6 @@ def create_app(
     async def root() -> RedirectResponse:
         return RedirectResponse("/admin", 307)
 
-    return Webhook(SecurityHeaders(JsonBodies(app)))
+    for route in app.routes:
+        route.matches(UNKNOWN)
+    return app

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from database.pool import FAILED, is_unavailable, is_unstorable
+from database.pool import FAILED, is_unavailable, is_unstorable, kind_of
 from database.vault import SealError
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ async def _unreadable(_request: Request, error: Exception) -> JSONResponse:
 
 async def _failed(_request: Request, error: Exception) -> JSONResponse:
     if is_unavailable(error):
+        log.warning("request.unavailable", extra={"error": kind_of(error)})
         return problem(503, "database_unavailable", "The database does not answer just now.")
     if is_unstorable(error):
         return problem(400, "invalid_field", "A value has a character that no text here can have.")

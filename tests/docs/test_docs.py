@@ -5,18 +5,15 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from pydantic_core import PydanticUndefined
-from starlette.types import Message
 
 from config import Settings
 from database.batches import BatchKind
@@ -38,8 +35,7 @@ from domain.signature import key_of, sign
 from domain.universe import FetchOutcome, Trust
 from engines.universe import config_file
 from tests.docs.blocks import blocks_of
-from web.app import create_app
-from web.dependencies import State
+from web.app import framework
 from web.webhook import PATH
 
 ROOT = Path(__file__).parents[2]
@@ -181,51 +177,27 @@ def test_every_audit_event_stands_in_the_glossary() -> None:
 # ── Routes ──────────────────────────────────────────────────────────────────────────────────
 
 
-async def application() -> FastAPI:
-    """The application as the server starts it, its parts left out."""
-    seen: list[FastAPI] = []
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncGenerator[State]:
-        seen.append(app)
-        yield cast("State", {})
-
-    kinds = ("lifespan.startup", "lifespan.shutdown")
-    messages: Iterator[Message] = iter([{"type": kind} for kind in kinds])
-
-    async def receive() -> Message:
-        return next(messages)
-
-    async def send(message: Message) -> None:
-        assert message["type"] in {"lifespan.startup.complete", "lifespan.shutdown.complete"}
-
-    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
-    await create_app(lifespan, "0")(scope, receive, send)
-    return seen[0]
-
-
-async def routes() -> list[str]:
+def routes() -> list[str]:
     """Every method and path that the application answers; mounted folders and HEAD left out."""
-    app = await application()
     found = [
         f"{method} {route.path}"
-        for route in iter_route_contexts(app.routes)
+        for route in iter_route_contexts(framework("0").routes)
         for method in sorted(route.methods or ())
         if method != "HEAD"
     ]
     return [*found, f"POST {PATH}", f"POST {PATH}/{{token}}"]
 
 
-async def test_every_route_is_described() -> None:
+def test_every_route_is_described() -> None:
     text = API.read_text()
-    wanted = await routes()
+    wanted = routes()
     assert "GET /health/ready" in wanted
     assert [route for route in wanted if f"`{route}`" not in text] == []
 
 
-async def test_no_route_is_described_that_is_not_there() -> None:
+def test_no_route_is_described_that_is_not_there() -> None:
     described = re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`]*)`", API.read_text())
-    there = {*await routes(), "GET /static/…"}
+    there = {*routes(), "GET /static/…"}
     assert described
     assert [route for route in described if route not in there] == []
 

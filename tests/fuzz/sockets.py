@@ -19,7 +19,7 @@ from tests.fuzz.words import HOSTILE
 from tests.fuzz.world import AGAIN, listened
 from tests.launcher.test_smuggling import CLEAR, GET, POST, UNCLEAR
 from tests.launcher.wire import Wire, serving
-from tests.web.stage import WEBHOOK_TOKEN, Destination, cloned, settings
+from tests.web.stage import LEISURE, WEBHOOK_TOKEN, Destination, cloned, settings
 
 STATUS = re.compile(rb"(?:\A|\r\n\r\n[^\r]*?)HTTP/1\.[01] (\d{3})")
 AT_ONCE = 24
@@ -98,7 +98,7 @@ async def thrown(plan: Plan, say: Callable[[str], None], template: str) -> dict[
                 finviz=httpx.ASGITransport(MadeUpFinviz(made_up_market(3, 60), step=100)),
                 destination=httpx.ASGITransport(Destination()),
             )
-            relay = build(settings(), url, outside=outside, check_durability=False)
+            relay = build(settings(), url, outside=outside, check_durability=False, leisure=LEISURE)
             async with serving(relay) as wire:
                 asyncio.get_running_loop().set_exception_handler(
                     lambda _loop, context: seen.fault(

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from main import build
 from tests.launcher.wire import Wire, serving
-from tests.web.stage import WEBHOOK_TOKEN, cloned, settings
+from tests.web.stage import LEISURE, WEBHOOK_TOKEN, cloned, settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -104,7 +104,7 @@ async def wire(template: str) -> AsyncGenerator[Wire]:
     quick = [("timeout_keep_alive", 0.3)]
     async with (
         cloned(template) as url,
-        serving(build(settings(), url, check_durability=False), quick) as one,
+        serving(build(settings(), url, check_durability=False, leisure=LEISURE), quick) as one,
     ):
         yield one
 

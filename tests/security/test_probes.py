@@ -21,7 +21,7 @@ from demo.finviz import MadeUpFinviz, made_up_market
 from main import Outside, build
 from tests.security.canary import Answers, Canary, share_context, watch
 from tests.web.operating import ask, create, signed_in
-from tests.web.stage import Destination, Relay, alive, cloned, settings
+from tests.web.stage import LEISURE, Destination, Relay, alive, cloned, settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -49,7 +49,7 @@ async def house(template: str) -> AsyncGenerator[Relay]:
     finviz = MadeUpFinviz(made_up_market(3, 60), step=100)
     async with cloned(template) as url:
         outside = Outside(finviz=httpx.ASGITransport(finviz))
-        built = build(settings(), url, outside=outside, check_durability=False)
+        built = build(settings(), url, outside=outside, check_durability=False, leisure=LEISURE)
         database = Database.connect(url, pool=2, patience=timedelta(seconds=20))
         async with (
             alive(built) as app,

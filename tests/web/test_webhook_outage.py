@@ -97,7 +97,7 @@ async def wired(template: str, wires: list[Wire]) -> AsyncGenerator[Relay]:
         async with cloned(template) as url:
             wires.append(Wire(url))
             through = await wires[0].lay(folder)
-            async with relay(through, own_url=url) as one:
+            async with relay(through, own_url=url, parts={"leisure": 1}) as one:
                 yield one
             await wires[0].cut()
 
@@ -167,6 +167,19 @@ async def test_readers_are_told_to_come_again(wired: Relay, wires: list[Wire], p
         assert (await wired.get("/metrics")).status_code == 200
     finally:
         await wires[0].mend()
+
+
+async def test_the_log_says_why_a_reader_was_told_so(
+    wired: Relay, wires: list[Wire], caplog: pytest.LogCaptureFixture
+) -> None:
+    await until(lambda: is_ready(wired), "a ready relay")
+    try:
+        await wires[0].cut()
+        assert (await wired.get("/api/signals")).json()["code"] == "database_unavailable"
+    finally:
+        await wires[0].mend()
+    told = [one for one in caplog.records if one.getMessage() == "request.unavailable"]
+    assert [(one.levelname, bool(vars(one)["error"])) for one in told] == [("WARNING", True)]
 
 
 async def test_ready_names_the_part_that_is_not(wired: Relay, wires: list[Wire]) -> None:
