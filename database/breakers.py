@@ -16,16 +16,23 @@ COLUMNS = """
     breaker_successes
 """
 
-# In the order of their ids, so that two settlers never wait for one another. What follows in the
-# transaction is planned once, as for a lease (database.lanes).
-_LOOK = f"""
+# What follows in the transaction is planned once, as for a lease (database.lanes).
+_SEEN = f"""
     SELECT id, version, clock_timestamp() AS now, {COLUMNS},
            set_config('plan_cache_mode', 'force_generic_plan', true)
-    FROM destinations
-    WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id
 """
-LOOK = text(_LOOK)
-HOLD = text(f"{_LOOK} FOR NO KEY UPDATE")
+LOOK = text(f"{_SEEN} FROM destinations WHERE id = ANY(CAST(:ids AS uuid[]))")
+
+# In the order of their ids, so that two settlers never wait for one another. The time is asked for
+# when a row is held: `now` beside the lock would be of before the wait for it, and what left
+# meanwhile would seem to have left after a breaker that opens then.
+HOLD = text(f"""
+    WITH held AS MATERIALIZED (
+        SELECT id, version, {COLUMNS} FROM destinations
+        WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id
+        FOR NO KEY UPDATE
+    ) {_SEEN} FROM held
+""")
 
 RECENT = text("""
     SELECT count(*) FILTER (WHERE outcome <> 'delivered') AS failures, count(*) AS total

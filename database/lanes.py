@@ -19,12 +19,17 @@ from domain.signal import Side, SignalId
 # The row lock makes one window of all replicas: who holds it counts and claims, the others wait.
 # What follows in the transaction is planned once: by itself PostgreSQL would plan LEASE each time
 # anew, for how few its limits let through, which costs more than to run it.
+# The time is that of when it is held, not of before the wait for it (as in database.breakers).
 HOLD = text(f"""
+    WITH held AS MATERIALIZED (
+        SELECT version, hold_until, {breakers.COLUMNS} FROM destinations
+        WHERE id = :destination AND state = 'enabled'
+        FOR NO KEY UPDATE
+    )
     SELECT version, greatest(hold_until - clock_timestamp(), interval '0') AS pause,
            clock_timestamp() AS now, {breakers.COLUMNS},
            set_config('plan_cache_mode', 'force_generic_plan', true)
-    FROM destinations WHERE id = :destination AND state = 'enabled'
-    FOR NO KEY UPDATE
+    FROM held
 """)
 
 # A request counts from when it left. One that is still on its way, or whose sender died, counts

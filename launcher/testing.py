@@ -16,6 +16,8 @@ from launcher.terminal import Refusal, say
 
 MEMORY = Path("/dev/shm")  # noqa: S108  a folder of our own is made in it
 ROOM = 4_000_000_000
+CONNECTIONS = 500
+"""Of three workers, each with several relays at times: at 100 some were turned away."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -34,7 +36,9 @@ def run_tests(arguments: Sequence[str]) -> int:
         say("No Chromium here: browser tests are skipped (Debian: sudo apt install chromium).")
     with tempfile.TemporaryDirectory(prefix="tests-", dir=_in_memory()) as folder:
         try:
-            with LocalPostgres(Path(folder), durable=False, say=say) as postgres:
+            with LocalPostgres(
+                Path(folder), connections=CONNECTIONS, durable=False, say=say
+            ) as postgres:
                 return _pytest(arguments, postgres.dsn)
         except PostgresError as error:
             raise Refusal(str(error)) from None

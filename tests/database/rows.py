@@ -147,6 +147,14 @@ class Rows:
             rows = result.all()
             return [row[0] for row in rows] if len(result.keys()) == 1 else rows
 
+    async def somebody_waits(self) -> bool:
+        """Whether a statement of this database waits for a lock."""
+        (waiting,) = await self.sql(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return waiting > 0
+
     async def age_events(self, days: int) -> None:
         """Have all events told so long ago, as only who owns the server can."""
         async with self.database.write() as connection:

@@ -2,17 +2,19 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 
-from database import breakers
+from database import breakers, lanes
 from database.breakers import Held
 from domain.breaker import Breaker, BreakerState, Tally
 from domain.delivery import Answer, DeliveryState, DestinationId, Ended, Outcome
 from domain.destination import Destination
 from engines.clock import utc_now
 from tests.database.rows import DRY, OK, REFUSED, UNKNOWN, UNSENT, WITHHELD, Rows, settlement
+from tests.engines.conditions import until_rows
 
 WITHIN = timedelta(seconds=30)
 BUSY = Answer(outcome=Outcome.NOT_PROCESSED, status=503)
@@ -47,6 +49,28 @@ async def attempted(rows: Rows, place: Destination, *answers: Answer) -> None:
             for delivery, answer in zip(leased, answers, strict=True)
         )
     )
+
+
+@pytest.mark.parametrize("hold", ["settles", "leases"])
+async def test_the_time_is_told_of_when_it_was_held(
+    rows: Rows, main: Destination, hold: str
+) -> None:
+    """What left while one waited for the row left before what is decided then."""
+
+    async def held() -> datetime:
+        async with rows.database.write() as connection:
+            if hold == "settles":
+                return (await breakers.hold(connection, [main.id]))[main.id].now
+            found = await lanes.hold(connection, main.id)
+            assert found
+            return found.now
+
+    async with rows.database.write() as connection:
+        await breakers.hold(connection, [main.id])
+        waiting = asyncio.create_task(held())
+        await until_rows(rows.somebody_waits)
+        left = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
+    assert await waiting > left
 
 
 async def test_a_breaker_comes_back_as_it_was_kept(rows: Rows, main: Destination) -> None:

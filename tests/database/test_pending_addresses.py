@@ -164,19 +164,8 @@ async def test_a_change_under_way_is_waited_for(rows: Rows) -> None:
     async with rows.database.write() as connection:
         await destinations.hold(connection, rows.vault, one.id)
         applying = asyncio.create_task(Relocator(database=rows.database).step())
-        await waits_for_a_lock(rows)
+        await until_rows(rows.somebody_waits)
         later = replace(one, url="https://third.example/x")
         assert await destinations.change(connection, rows.vault, later, actor="another")
     await applying
     assert (await current(rows, one.id)).url == later.url
-
-
-async def waits_for_a_lock(rows: Rows) -> None:
-    async def somebody_waits() -> bool:
-        (number,) = await rows.sql(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return bool(number)
-
-    await until_rows(somebody_waits)

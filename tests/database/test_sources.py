@@ -125,21 +125,13 @@ async def test_putting_a_source_away_revokes_its_tokens_and_no_others(rows: Rows
     assert not await give(rows, a_grant("late"))
 
 
-async def _somebody_waits(rows: Rows) -> bool:
-    [waiting] = await rows.sql(
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    return waiting > 0
-
-
 async def test_a_token_made_while_its_source_is_put_away_does_not_outlive_it(rows: Rows) -> None:
     """Whoever comes first, the other waits for it: no token of an archived source is left."""
     await create(rows)
     async with rows.database.write() as connection:
         await sources.hold(connection, "momentum")
         made = asyncio.ensure_future(give(rows, a_grant("late")))
-        await until_rows(lambda: _somebody_waits(rows))
+        await until_rows(rows.somebody_waits)
         await sources.archive(connection, "momentum", actor="an operator")
     assert await made is False
     assert await rows.sql("SELECT count(*) FROM tokens") == [0]

@@ -207,19 +207,6 @@ async def test_of_many_takers_at_once_one_gets_the_turn(
     assert len(backends) == TAKERS
 
 
-async def blocked(rows: Rows) -> None:
-    """Return when a statement of this database waits for a lock."""
-
-    async def waits() -> bool:
-        waiting = (
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return await rows.sql(waiting) != [0]
-
-    await until_rows(waits)
-
-
 async def test_who_waited_for_the_end_of_a_turn_sees_what_it_recorded(
     rows: Rows, kept: Kept
 ) -> None:
@@ -228,7 +215,7 @@ async def test_who_waited_for_the_end_of_a_turn_sees_what_it_recorded(
         learnt = Learnt(outcome=FetchOutcome.OK, wait=MINUTE)
         assert await watches.end(connection, turn, learnt)
         late = asyncio.create_task(take(rows, kept))
-        await blocked(rows)
+        await until_rows(rows.somebody_waits)
     assert await late is None
 
 
@@ -239,5 +226,5 @@ async def test_who_records_after_another_took_the_turn_waits_and_records_nothing
     async with rows.database.write() as connection:
         assert await watches.take(connection, kept, MINUTE)
         late = asyncio.create_task(end(rows, lost))
-        await blocked(rows)
+        await until_rows(rows.somebody_waits)
     assert not await late
