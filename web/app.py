@@ -1,5 +1,8 @@
 """Assemble the HTTP application from its routers; the webhook stands in front of it."""
 
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -41,7 +44,7 @@ from web import (
     universes,
     whatif,
 )
-from web.dependencies import Reader
+from web.dependencies import Reader, State
 from web.json_bodies import JsonBodies
 from web.openapi import described
 from web.pages import activity as activity_pages
@@ -110,8 +113,28 @@ ORIGINAL = (original, original_gone)
 MOST_BYTES = 65_536
 """Of any request body; nobody's is held in memory beyond it, with or without a token."""
 
-
+PREPARING = "routes"
 UNKNOWN: Scope = {"type": "http", "method": "GET", "path": "", "root_path": "", "headers": []}
+
+
+def create_app(
+    lifespan: Callable[[object], AbstractAsyncContextManager[State]], version: str
+) -> ASGIApp:
+    """The webhook first: it is the hot path, and passes through none of the layers behind it."""
+    routes = framework(version)
+
+    @asynccontextmanager
+    async def living(app: object) -> AsyncGenerator[State]:
+        async with lifespan(app) as state:
+            preparing = asyncio.create_task(prepare(routes), name=PREPARING)
+            try:
+                yield state
+            finally:
+                preparing.cancel()
+                with suppress(asyncio.CancelledError):
+                    await preparing
+
+    return Webhook(SecurityHeaders(JsonBodies(Living(routes, living))))
 
 
 class Living:
@@ -125,18 +148,20 @@ class Living:
         await app(scope, receive, send)
 
 
-def create_app(lifespan: Lifespan[Any], version: str) -> ASGIApp:
-    """The webhook first: it is the hot path, and passes through none of the layers behind it."""
-    return Webhook(SecurityHeaders(JsonBodies(Living(framework(version), lifespan))))
+async def prepare(app: FastAPI) -> None:
+    """Have a request come by every route.
+
+    FastAPI prepares them when the first one does, all at once: for a third of a second nothing else
+    would run, and an alert may be among what waits. Here the others have a turn after each router.
+    """
+    for route in app.routes:
+        route.matches(UNKNOWN)
+        await asyncio.sleep(0)
 
 
 @cache
 def framework(version: str) -> FastAPI:
-    """All routes but the webhook's. One is enough for every application of a process.
-
-    FastAPI prepares routes when a request first comes by them, for a third of a second in which
-    nothing else runs: an alert may be among what waits. So one comes by before the start is over.
-    """
+    """All routes but the webhook's. One is enough for every application of a process."""
     app = FastAPI(
         title="Trading Signal Processor",
         version=version,
@@ -159,6 +184,4 @@ def framework(version: str) -> FastAPI:
     async def root() -> RedirectResponse:
         return RedirectResponse("/admin", 307)
 
-    for route in app.routes:
-        route.matches(UNKNOWN)
     return app
