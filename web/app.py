@@ -113,7 +113,7 @@ ORIGINAL = (original, original_gone)
 MOST_BYTES = 65_536
 """Of any request body; nobody's is held in memory beyond it, with or without a token."""
 
-PREPARING = "routes"
+PREPARING, REST = "routes", 1.0
 UNKNOWN: Scope = {"type": "http", "method": "GET", "path": "", "root_path": "", "headers": []}
 
 
@@ -126,7 +126,7 @@ def create_app(
     @asynccontextmanager
     async def living(app: object) -> AsyncGenerator[State]:
         async with lifespan(app) as state:
-            preparing = asyncio.create_task(prepare(routes), name=PREPARING)
+            preparing = asyncio.create_task(prepare(routes, REST), name=PREPARING)
             try:
                 yield state
             finally:
@@ -148,12 +148,13 @@ class Living:
         await app(scope, receive, send)
 
 
-async def prepare(app: FastAPI) -> None:
-    """Have a request come by every route.
+async def prepare(app: FastAPI, rest: float = 0) -> None:
+    """Have a request come by every route, after as many seconds of rest: the start comes first.
 
     FastAPI prepares them when the first one does, all at once: for a third of a second nothing else
     would run, and an alert may be among what waits. Here the others have a turn after each router.
     """
+    await asyncio.sleep(rest)
     for route in app.routes:
         route.matches(UNKNOWN)
         await asyncio.sleep(0)
