@@ -32,8 +32,16 @@ def test_a_slowed_function_fails() -> None:
             for _ in range(4):  # what was measured before may have been twice as slow just then
                 works["judging"]()
 
-        with pytest.raises(SlowedError, match=r"^judging costs \d\.\d\d times its baseline$"):
+        with pytest.raises(SlowedError, match=r"judging costs \d\.\d\d times its baseline"):
             compared({"judging": slowed, "reading alerts": works["reading alerts"]}, before)
+
+
+def test_what_did_not_slow_down_is_not_named() -> None:
+    def measure(works: Mapping[str, Work]) -> dict[str, float]:
+        return {name: 2.0 if name == "slow" else 1.0 for name in works}
+
+    with pytest.raises(SlowedError, match=r"^slow costs 2\.00 times its baseline$"):
+        compared({"slow": int, "steady": int}, {"slow": 1.0, "steady": 1.0}, measure)
 
 
 def measuring(*costs: float) -> tuple[list[float], "guard.Measure"]:

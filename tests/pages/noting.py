@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from playwright.async_api import Page, expect
 
@@ -40,6 +41,13 @@ AT_REST = """async () => {
 """A read that is due comes within a second, and so before this says yes."""
 
 
+STANDS = """() => ({
+  ...noted, parts: document.querySelectorAll("[data-live]").length,
+  lamp: document.getElementById("lamp").textContent, hidden: document.hidden
+})"""
+"""What a page that does not come to rest has to say for itself."""
+
+
 async def noting(page: Page) -> None:
     await page.add_init_script(NOTE)
 
@@ -76,26 +84,44 @@ async def seconds(page: Page) -> float:
     return await page.evaluate("(performance.now() - noted.begun) / 1000")
 
 
+CHARTED = """() => [...document.querySelectorAll("figure.chart")]
+  .every((one) => one.querySelector("canvas, .plot[hidden]"))"""
+
+
 async def charted(page: Page) -> None:
     """Until every chart is drawn, or says why it is not: nothing moves any more."""
-    await page.wait_for_function(
-        """() => [...document.querySelectorAll("figure.chart")]
-          .every((one) => one.querySelector("canvas, .plot[hidden]"))"""
-    )
+
+    async def are_charted() -> bool:
+        return await page.evaluate(CHARTED)
+
+    await until(are_charted, "every chart")
 
 
 async def quiet(page: Page, house: House) -> None:
     """Until it has heard of everything that was before, and read it; from then on all is noted."""
     await live(page)
     await alerts_at_rest(house.relay)
+    try:
+        await until(partial(_is_quiet, page, house), "a quiet page")
+    except AssertionError as error:
+        error.add_note(str(await page.evaluate(STANDS)))
+        raise
+    await page.evaluate("noted.reads = []; noted.told = []; noted.begun = performance.now();")
+
+
+async def _is_quiet(page: Page, house: House) -> bool:
+    """One that fell behind is told to read, not what happened: so it is told something again."""
     (last,) = await house.relay.rows("INSERT INTO events (event) VALUES ('quiet.now') RETURNING id")
     told_of = "id => noted.told.some((one) => String(one.id) === id)"
 
-    async def is_quiet() -> bool:
-        return await page.evaluate(told_of, str(last.id)) and await page.evaluate(AT_REST)
+    async def is_told() -> bool:
+        return await page.evaluate(told_of, str(last.id))
 
-    await until(is_quiet, "a quiet page")
-    await page.evaluate("noted.reads = []; noted.told = []; noted.begun = performance.now();")
+    try:
+        await until(is_told, "news of now", seconds=10)
+    except AssertionError:
+        return False
+    return await page.evaluate(AT_REST)
 
 
 @asynccontextmanager

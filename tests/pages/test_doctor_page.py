@@ -7,6 +7,7 @@ from playwright.async_api import Browser, expect
 
 from tests.pages.conftest import House, Looks, window
 from tests.pages.test_pages import BOTH, PHONE, WIDE, check
+from tests.web.stage import until
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
@@ -78,7 +79,11 @@ async def test_a_ready_message_is_copied(browser: Browser, house: House) -> None
         button = page.locator("[data-copies=message-strategy]")
         await button.evaluate(SAID)
         await button.click()
-        await page.wait_for_function("window.said.length > 0")
+
+        async def has_said() -> bool:
+            return await page.evaluate("window.said.length > 0")
+
+        await until(has_said, "what the button says")
         assert await page.evaluate("window.said[0]") == "Copied"
         copied = await page.evaluate("navigator.clipboard.readText()")
         assert copied == await message.text_content()
