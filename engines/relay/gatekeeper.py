@@ -20,6 +20,9 @@ RECONSIDER = SELDOM
 """How often it is seen by itself whether a buy that waits has its ticker in the list, or waited
 enough; the pulse tells each second while some wait."""
 
+GLANCE = timedelta(milliseconds=10)
+"""How often who gives way to a flood looks whether it is over."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gatekeeper:
@@ -41,7 +44,7 @@ class Gatekeeper:
     async def step(self) -> timedelta | None:
         """Decide one batch, after a pause."""
         if pause := self.precedence.pause():
-            return pause
+            return min(pause, GLANCE)
         with self.precedence.turn():
             return await self._step()
 

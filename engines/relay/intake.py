@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 PRESSED = 32
 """Alerts at once that mean a flood: some ten thousand a second."""
 
-LASTING = 0.05
+LASTING = 0.025
 """Seconds after a large commit in which its senders, answered now, may send their next."""
 
 LATE = "the database did not answer in time"
