@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx
@@ -139,7 +140,7 @@ def gatekeepers(house: House, bell: Bell, intake: Intake) -> list[Worker]:
 
     One more goes over the buys that wait.
     """
-    settings, judging = house.settings, judge(house)
+    settings, judging = house.settings, replace(judge(house), early=intake.early)
     precedence = Precedence(lambda: intake.is_pressed, PAUSE)
 
     def gatekeeper(number: int) -> Gatekeeper:

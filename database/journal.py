@@ -1,6 +1,6 @@
 """The journal: every alert that reached us, in the order we acknowledged it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -10,6 +10,8 @@ from sqlalchemy import TextClause, text
 
 from database.dedicated import Dedicated
 from database.pool import Connection
+from database.universes import NEWEST, Key
+from domain.gate import Place, Reason
 from domain.signal import Side, SignalId, SignalStatus
 from domain.ticker import Ticker
 
@@ -51,6 +53,21 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Early:
+    """Early verdicts: which of a batch the list rejects, if it is still the list that counts.
+
+    ``key`` (of the screen and its list) and ``gate_version`` are what they were reached by,
+    ``list_max_age`` is how old the list may be. ``places`` are by entry; whose is None is left to
+    the gate, and so are all if anything is another by now.
+    """
+
+    key: Key
+    gate_version: int
+    list_max_age: timedelta
+    places: Sequence[Place | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What the sender is told: whose id, where it stands, and whether it was a repeat."""
 
@@ -60,6 +77,7 @@ class Receipt:
     duplicate: bool
 
 
+NOWHERE = (None, None)
 STATUSES = {str(status): status for status in SignalStatus}
 
 COLUMNS: dict[str, str] = {
@@ -85,25 +103,74 @@ COLUMNS: dict[str, str] = {
     "hop": "smallint",
     "traceparent": "text",
 }
-NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
-ARRAYS = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in COLUMNS.items())
-ONES = ", ".join(f"ARRAY[CAST(:{name} AS {kind})]" for name, kind in COLUMNS.items())
+GIVEN = COLUMNS | {"rank": "integer", "cutoff": "integer"}
+"""With where the list rejects it; no cutoff: it is left to the gate."""
+
+ALWAYS = frozenset(
+    {"source", "window", "lifetime", "content_type", "body_sealed", "hop", "partial"}
+)
+"""Columns that are never null: where all of a batch agree, it is said once."""
+
+NAMES = ", ".join(f'"{name}"' for name in GIVEN)
+ARRAYS = {name: f"CAST(:{name} AS {kind}[])" for name, kind in GIVEN.items()}
+ONES = {name: f"ARRAY[CAST(:{name} AS {kind})]" for name, kind in GIVEN.items()}
 """For one alert: an array of one costs the driver several times as much as its value."""
+
+
+def _appending(arrays: Mapping[str, str]) -> TextClause:
+    """The statement, with its values given like that; what an array is too short for is null."""
+    told = [
+        f'coalesce(given."{name}", ({arrays[name]})[1]) AS "{name}"'
+        if name in ALWAYS
+        else f'given."{name}"'
+        for name in GIVEN
+    ]
+    return text(
+        _APPEND.format(
+            values=", ".join(arrays.values()),
+            names=NAMES,
+            told=", ".join(told),
+            newest=NEWEST,
+            unlisted=Reason.NOT_IN_LIST,
+        )
+    )
+
 
 # The lock makes `seq` the order of commits, also over replicas; it is held for this one statement.
 # A commit repeated because its answer was lost keeps its key, however short the window was.
 # A send time more than five seconds ahead of our clock is the sender's clock's fault: ignored.
+#
+# An early verdict stands if the gate, the screen and its list are those it was reached by, and the
+# list is fresh; and if nothing undecided of its ticker came before it. The row of the gate is held,
+# so that whoever changes it comes before or after; who is just at it is not waited for.
 _APPEND = """
     WITH turn AS MATERIALIZED (
         SELECT pg_advisory_xact_lock(hashtext('trading-signal-processor.journal')) AS mine
     ), clock AS MATERIALIZED (
         SELECT clock_timestamp() AS at FROM turn
     ), alert AS MATERIALIZED (
-        SELECT given.*, clock.at,
+        SELECT told.*, clock.at,
                lifetime + least(
                    clock.at, CASE WHEN sent_at <= clock.at + interval '5 seconds' THEN sent_at END
                ) AS expires_at
-        FROM clock, ROWS FROM (unnest({values})) WITH ORDINALITY AS given ({names}, place)
+        FROM clock, (
+            SELECT {told}, place
+            FROM ROWS FROM (unnest({values})) WITH ORDINALITY AS given ({names}, place)
+        ) AS told
+    ), ruled AS MATERIALIZED (
+        SELECT version FROM clock, gate
+        WHERE version = CAST(:gate_version AS bigint) AND paused_at IS NULL
+        FOR SHARE OF gate SKIP LOCKED
+    ), in_force AS MATERIALIZED (
+        SELECT ruled.version AS gate_version, universe.version AS universe_version,
+               floor(extract(epoch FROM clock.at - universe.confirmed_at) * 1000) AS age
+        FROM clock, ruled, screens {newest}
+        WHERE screens.active AND screens.id = CAST(:screen AS uuid)
+          AND screens.version = CAST(:screen_version AS bigint)
+          AND universe.version = CAST(:universe_version AS bigint)
+          AND clock.at - universe.confirmed_at
+              BETWEEN interval '0' AND CAST(:list_max_age AS interval)
+          AND (universe.valid_until IS NULL OR clock.at < universe.valid_until)
     ), keyed AS (
         INSERT INTO dedupe_keys AS known (key, signal_id, expires_at)
         SELECT key, id, at + "window" FROM alert
@@ -112,38 +179,53 @@ _APPEND = """
             WHERE known.expires_at <= (SELECT at FROM clock)
               AND known.signal_id <> excluded.signal_id
         RETURNING signal_id
+    ), judged AS (
+        SELECT alert.*, gate_version, universe_version, age,
+               CASE WHEN invalid IS NOT NULL THEN 'invalid'
+                    WHEN expires_at <= at THEN 'expired'
+                    WHEN gate_version IS NOT NULL THEN 'rejected'
+                    ELSE 'received' END AS status,
+               CASE WHEN invalid IS NOT NULL THEN invalid
+                    WHEN expires_at <= at THEN 'expired'
+                    WHEN gate_version IS NOT NULL THEN '{unlisted}' END AS reason
+        FROM alert JOIN keyed ON keyed.signal_id = alert.id
+        LEFT JOIN in_force ON cutoff IS NOT NULL AND expires_at > at AND NOT EXISTS (
+            SELECT FROM signals AS earlier
+            WHERE earlier.status = 'received' AND earlier.waits_until IS NULL
+              AND earlier.ticker = alert.ticker)
     ), journaled AS (
         INSERT INTO signals (
             id, source, ticker, exchange, symbol, side, closes, partial, price, price_text,
             sender_time, clock_skew, hop, content_type, body, body_sealed, received_at, expires_at,
-            traceparent, status, reason, judged_at)
-        SELECT alert.id, source, ticker, exchange, symbol, side, closes, partial, price, price_text,
+            traceparent, status, reason, judged_at, universe_version, rank, cutoff, list_age_ms)
+        SELECT id, source, ticker, exchange, symbol, side, closes, partial, price, price_text,
                sender_time, coalesce(sent_at > at + interval '5 seconds', false),
                hop, content_type, body, body_sealed, at, expires_at, traceparent,
-               CASE WHEN invalid IS NOT NULL THEN 'invalid'
-                    WHEN expires_at <= at THEN 'expired' ELSE 'received' END,
-               CASE WHEN invalid IS NOT NULL THEN invalid
-                    WHEN expires_at <= at THEN 'expired' END,
-               CASE WHEN invalid IS NOT NULL OR expires_at <= at THEN at END
-        FROM alert JOIN keyed ON keyed.signal_id = alert.id
+               status, reason, CASE WHEN status <> 'received' THEN at END, universe_version,
+               CASE WHEN gate_version IS NOT NULL THEN rank END,
+               CASE WHEN gate_version IS NOT NULL THEN cutoff END, age
+        FROM judged
         ORDER BY place
-        RETURNING id, status, reason, received_at, source, ticker, side
+        RETURNING id, status, reason, received_at, source, ticker, side, universe_version, rank,
+                  cutoff, list_age_ms
     ), told AS (
         INSERT INTO events (at, event, signal_id, detail)
         SELECT received_at, steps.event, id, steps.detail
-        FROM journaled, LATERAL (
+        FROM journaled LEFT JOIN in_force USING (universe_version), LATERAL (
             SELECT 1 AS step, 'signal.received' AS event,
                    jsonb_build_object('source', source, 'ticker', ticker, 'side', side) AS detail
             UNION ALL
-            SELECT 2, 'signal.' || status, jsonb_build_object('reason', reason)
+            SELECT 2, 'signal.' || status, jsonb_strip_nulls(jsonb_build_object(
+                'reason', reason, 'universe_version', universe_version, 'rank', rank,
+                'cutoff', cutoff, 'list_age_ms', list_age_ms, 'gate_version', gate_version))
             WHERE status <> 'received'
         ) AS steps
         ORDER BY step
     )
     SELECT array_agg(id) AS ids, array_agg(status) AS statuses FROM journaled
 """
-APPEND = text(_APPEND.format(values=ARRAYS, names=NAMES))
-APPEND_ONE = text(_APPEND.format(values=ONES, names=NAMES))
+APPEND = _appending(ARRAYS)
+APPEND_ONE = _appending(ONES)
 
 # Runs after APPEND, so that it sees keys another replica committed meanwhile.
 FOLD = text("""
@@ -169,13 +251,16 @@ FORGET_KEYS = text("""
 
 
 async def append(
-    connection: Connection | Dedicated, entries: Sequence[Entry]
+    connection: Connection | Dedicated, entries: Sequence[Entry], early: Early | None = None
 ) -> list[Receipt | None]:
     """Journal alerts in this order and say of each where it stands; on an autocommit connection.
 
-    Entries have distinct keys. None stands for a repeat whose original is no longer there.
+    Entries have distinct keys. None stands for a repeat whose original is no longer there. Those
+    with an ``early`` verdict are rejected as they are journaled, if it stands.
     """
-    journaled = (await connection.execute(*_appending(entries))).one()
+    statement, values = _asked(entries, early.places if early else [None] * len(entries))
+    values |= _in_force(early)
+    journaled = (await connection.execute(statement, values)).one()
     statuses: dict[SignalId, str] = dict(
         zip(journaled.ids or [], journaled.statuses or [], strict=True)
     )
@@ -192,12 +277,36 @@ async def append(
     return [receipts.get(entry.id) for entry in entries]
 
 
-def _appending(entries: Sequence[Entry]) -> tuple[TextClause, dict[str, object]]:
+def _asked(
+    entries: Sequence[Entry], places: Sequence[Place | None]
+) -> tuple[TextClause, dict[str, object]]:
     """The statement for so many, and its values."""
     if len(entries) == 1:
-        return APPEND_ONE, dict(zip(COLUMNS, entries[0], strict=True))
-    columns = map(list, zip(*entries, strict=True))
-    return APPEND, dict(zip(COLUMNS, columns, strict=True))
+        given = (*entries[0], *(places[0] or NOWHERE))
+        return APPEND_ONE, dict(zip(GIVEN, given, strict=True))
+    columns = [*zip(*entries, strict=True), *zip(*(one or NOWHERE for one in places), strict=True)]
+    named = zip(GIVEN, columns, strict=True)
+    return APPEND, {name: _column(name, values) for name, values in named}
+
+
+def _column(name: str, values: Sequence[object]) -> Sequence[object] | None:
+    """As short as it can be told: the driver spends most of its time on elements."""
+    first = values[0]
+    if (first is not None and name not in ALWAYS) or values.count(first) < len(values):
+        return values
+    return None if first is None else values[:1]
+
+
+def _in_force(early: Early | None) -> dict[str, object]:
+    """What is to be in force still."""
+    screen, screen_version, universe_version, *_ = early.key if early else (None, None, None)
+    return {
+        "screen": screen,
+        "screen_version": screen_version,
+        "universe_version": universe_version,
+        "gate_version": early and early.gate_version,
+        "list_max_age": early and early.list_max_age,
+    }
 
 
 async def fold(

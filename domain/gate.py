@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TypeAlias, assert_never
+from typing import NamedTuple, TypeAlias, assert_never
 
 from domain.book import Book, Standing
 from domain.position import Position, PositionId
@@ -92,6 +92,21 @@ class Verdict:
     breach: Breach | None = None
 
 
+class Asked(NamedTuple):
+    """What of a buy decides whether the list turns it away."""
+
+    ticker: Ticker
+    source: str
+    closes: bool | None
+
+
+class Place(NamedTuple):
+    """Where a ticker stands in a list (None: not in it), and the last rank that was in."""
+
+    rank: int | None
+    cutoff: int
+
+
 _Objection: TypeAlias = tuple[Reason | None, Breach | None]
 
 
@@ -174,12 +189,25 @@ def _against_buy(
     return None, None
 
 
-def _told_not_to(signal: Signal, policy: GatePolicy) -> _Objection:
+def unlisted(asked: Asked, universe: Universe, policy: GatePolicy) -> Place | None:
+    """Where the ticker of a buy stands that `judge` rejects as NOT_IN_LIST while the list is fresh.
+
+    None where anything else counts: the order that `judge` asks in, a wait for the ticker, or what
+    came before. Neither time nor positions are asked for, so that it stays so until the list, the
+    screen or the rules change.
+    """
+    if policy.wait or _told_not_to(asked, policy)[0] or _is_listed(asked, universe, policy):
+        return None
+    ticker = asked.ticker
+    return Place(universe.rank(ticker), universe.cutoff(ticker, policy.top_n, policy.margin))
+
+
+def _told_not_to(signal: Signal | Asked, policy: GatePolicy) -> _Objection:
     """What keeps a buy out wherever its ticker stands."""
     rulebook = policy.rulebook
     if signal.closes:
         return Reason.COVERS_SHORT, None
-    if not rulebook.permits(signal.source, signal.side):
+    if not rulebook.permits(signal.source, Side.BUY):
         return Reason.SOURCE_DIRECTION, None
     for source, rules in rulebook.applying(signal.source):
         if signal.ticker in rules.refused:
@@ -196,11 +224,14 @@ def _against_list(
         case Trust.STALE:
             return Reason.LIST_STALE
         case Trust.FRESH:
-            allowed = policy.rulebook.allows(signal.source, signal.ticker)
-            listed = allowed or _in_list(signal.ticker, universe, policy)
-            return None if listed else Reason.NOT_IN_LIST
+            return None if _is_listed(signal, universe, policy) else Reason.NOT_IN_LIST
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def _is_listed(signal: Signal | Asked, universe: Universe | None, policy: GatePolicy) -> bool:
+    allowed = policy.rulebook.allows(signal.source, signal.ticker)
+    return allowed or _in_list(signal.ticker, universe, policy)
 
 
 def _broken(

@@ -370,11 +370,17 @@ def _content_type(posted: Posted, parsed: Parsed | Invalid) -> str:
 
 
 def _receipt(receipt: Receipt) -> tuple[int, str]:
-    """JSON by hand, of words that need no escapes."""
+    """JSON by hand, of words that need no escapes.
+
+    What is new was received, and its verdict comes after: some have it already, and nobody is to
+    rely on that.
+    """
+    early = receipt.status is SignalStatus.REJECTED and not receipt.duplicate
+    status = SignalStatus.RECEIVED if early else receipt.status
     ticker = f'"{receipt.ticker}"' if receipt.ticker else "null"
     duplicate = "true" if receipt.duplicate else "false"
     return 200 if receipt.duplicate else 202, (
-        f'{{"signal_id": "{receipt.id}", "status": "{receipt.status}", '
+        f'{{"signal_id": "{receipt.id}", "status": "{status}", '
         f'"ticker": {ticker}, "duplicate": {duplicate}}}'
     )
 

@@ -13,9 +13,11 @@ from database import journal
 from database.dedicated import Dedicated
 from database.journal import Entry, Receipt
 from database.pool import UnavailableError, is_unavailable
-from domain.signal import SignalId
+from domain.gate import Reason
+from domain.signal import SignalId, SignalStatus
 from engines.failpoints import Point, Reach, passes
 from engines.metrics import Metrics
+from engines.relay.early_verdicts import EarlyVerdicts
 from engines.worker import AGAIN
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class Intake:
     most_waiting: int = 4_096
     budget: timedelta = timedelta(seconds=2)
     reach: Reach = passes
+    early: EarlyVerdicts = field(default_factory=EarlyVerdicts)
     _room: _Room = field(default_factory=_Room, init=False)
 
     async def accept(self, entry: Entry) -> Receipt:
@@ -157,7 +160,15 @@ class Intake:
             self._room.flood_until = asyncio.get_running_loop().time() + LASTING
         for asked, receipt in zip(taken, receipts, strict=True):
             _answer(asked, receipt)
-        self.wake_gatekeeper()
+        self._pass_on(receipts)
+
+    def _pass_on(self, receipts: Sequence[Receipt | None]) -> None:
+        """To the gate what is left to it; what has its verdict already is counted here."""
+        new = [one.status for one in receipts if one is not None and not one.duplicate]
+        if early := new.count(SignalStatus.REJECTED):
+            self.metrics.verdicts.labels(SignalStatus.REJECTED, Reason.NOT_IN_LIST).inc(early)
+        if SignalStatus.RECEIVED in new:
+            self.wake_gatekeeper()
 
     async def _append(self, entries: Sequence[Entry]) -> list[Receipt | None]:
         """Append, and once more on a fresh connection when the first was lost.
@@ -174,7 +185,7 @@ class Intake:
 
     async def _append_once(self, entries: Sequence[Entry]) -> list[Receipt | None]:
         self.reach(Point.INTAKE_BEFORE_COMMIT)
-        receipts = await journal.append(self.database, entries)
+        receipts = await journal.append(self.database, entries, self.early.of(entries))
         self.reach(Point.INTAKE_AFTER_COMMIT)
         return receipts
 

@@ -1,7 +1,7 @@
 """The judge: claimed signals held against the list, the positions and the rules; recorded."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from database import gate, universes, verdicts
@@ -10,17 +10,22 @@ from database.universes import Current
 from database.verdicts import Claimed
 from domain.gate import GatePolicy, Judged, SellPolicy, judge_in_order, list_max_age
 from engines.failpoints import Point, Reach, passes
+from engines.relay.early_verdicts import EarlyVerdicts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
-    """What a gatekeeper decides by, and an operator's command too. ``until_open``: the market."""
+    """What a gatekeeper decides by, and an operator's command too. ``until_open``: the market.
+
+    ``early`` is shown what it decides by.
+    """
 
     current: "CurrentList"
     sell_policy: SellPolicy
     list_max_age: timedelta | None
     until_open: Callable[[datetime], Awaitable[timedelta | None]]
     reach: Reach = passes
+    early: EarlyVerdicts = field(default_factory=EarlyVerdicts)
 
     async def look(self, connection: Connection) -> Current:
         return await self.current.look(connection)
@@ -29,12 +34,14 @@ class Judge:
         """Decide what is claimed, in order, and write it down."""
         self.reach(Point.GATEKEEPER_CLAIMED)
         in_force = await gate.read(connection)
+        policy = await self._policy(current, in_force, claimed.now)
+        self.early.shown(current, in_force, policy)
         tickers = {signal.ticker for signal in claimed.signals}
         judged = judge_in_order(
             claimed.signals,
             universe=current.universe,
             positions=claimed.positions,
-            policy=await self._policy(current, in_force, claimed.now),
+            policy=policy,
             now=claimed.now,
             standing=await gate.standing(connection, in_force.rulebook, tickers, claimed.now),
         )

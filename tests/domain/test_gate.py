@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.gate import (
+    Asked,
     GatePolicy,
     Judged,
     Reason,
@@ -14,8 +15,10 @@ from domain.gate import (
     Verdict,
     judge_in_order,
     list_max_age,
+    unlisted,
 )
 from domain.position import Position, PositionId, PositionState
+from domain.rules import Direction, Rulebook, Rules
 from domain.signal import Side, Signal, SignalId, SignalStatus
 from domain.ticker import Ticker
 from domain.universe import Trust, Universe, trust
@@ -309,3 +312,47 @@ def test_a_batch_is_judged_as_if_one_at_a_time(
 def assert_one_live(positions: tuple[Position, ...]) -> None:
     live = [p.ticker for p in positions if p.state.live]
     assert len(live) == len(set(live))
+
+
+asks = st.builds(
+    Asked,
+    ticker=st.sampled_from(TICKERS),
+    source=st.sampled_from(["webhook", "tv"]),
+    closes=st.sampled_from([None, True, False]),
+)
+rule_sets = st.builds(
+    Rules,
+    refused=st.frozensets(st.sampled_from(TICKERS), max_size=1),
+    allowed=st.frozensets(st.sampled_from(TICKERS), max_size=1),
+)
+policies = st.builds(
+    GatePolicy,
+    top_n=st.integers(1, 3),
+    margin=st.integers(0, 1),
+    list_max_age=st.just(timedelta(seconds=180)),
+    wait=st.sampled_from([timedelta(0), timedelta(0), timedelta(seconds=5)]),
+    buying_paused=st.booleans(),
+    has_destination=st.booleans(),
+    rulebook=st.builds(
+        Rulebook,
+        every=rule_sets,
+        of_source=st.dictionaries(st.just("tv"), rule_sets),
+        directions=st.dictionaries(st.just("tv"), st.sampled_from(Direction)),
+    ),
+)
+
+
+@given(asked=asks, listed=st.permutations(TICKERS), length=st.integers(0, 4), policy=policies)
+def test_an_early_verdict_is_that_of_the_gate_whatever_there_is(
+    asked: Asked, listed: list[Ticker], length: int, policy: GatePolicy
+) -> None:
+    universe = replace(a_universe(*listed[:length]), kept=frozenset(listed[:1]))
+    signal = replace(a_signal(ticker=asked.ticker, closes=asked.closes), source=asked.source)
+    place = unlisted(asked, universe, policy)
+    for positions in ((), OPEN, CLOSING):
+        found = judged(signal, universe=universe, positions=positions, policy=policy)
+        told = {one.reason: one for _, one in found.verdicts}
+        assert (place is not None) == (Reason.NOT_IN_LIST in told)
+        if place:
+            assert told[Reason.NOT_IN_LIST].status is SignalStatus.REJECTED
+            assert place == (told[Reason.NOT_IN_LIST].rank, told[Reason.NOT_IN_LIST].cutoff)
