@@ -10,6 +10,8 @@ from bench.stage import Server, bare, control, listed, posts, relay, until_true
 
 CONNECTIONS = 64
 TICKERS = [f"T{number}" for number in range(500)]
+LISTED = [f"L{number}" for number in range(500)]
+"""These are in the list, those are not."""
 UNDECIDED = "SELECT 1 FROM signals WHERE status = 'received' LIMIT 1"
 LINES = {
     "ratio": Line("accept: rate, to the bare application", TIMES, least=0.30),
@@ -17,8 +19,11 @@ LINES = {
         "accept, one transaction a request: rate, to the bare application", TIMES
     ),
     "over control": Line("accept: rate, to one transaction a request", TIMES),
-    "cpu": Line("accept, judge and record a signal: the relay", "µs CPU"),
-    "postgres": Line("accept, judge and record a signal: PostgreSQL", "µs CPU"),
+    "cpu": Line("accept and reject a signal: the relay", "µs CPU"),
+    "postgres": Line("accept and reject a signal: PostgreSQL", "µs CPU"),
+    "gate ratio": Line("accept, all in the list: rate, to the bare application", TIMES),
+    "gate cpu": Line("the same, judged by the gate: the relay", "µs CPU"),
+    "gate postgres": Line("the same, judged by the gate: PostgreSQL", "µs CPU"),
     "control cpu": Line("the same, one transaction a request: the relay", "µs CPU"),
     "control postgres": Line("the same, one transaction a request: PostgreSQL", "µs CPU"),
     "bare cpu": Line("the bare application, a request", "µs CPU"),
@@ -44,7 +49,7 @@ def run(rounds: int = 3, seconds: float = 5.0) -> list[Figure]:
     """Print a line a round, then the medians; return them."""
     with bare() as plain, relay() as durable, control() as single:
         for server in (durable, single):
-            listed(server, ["LISTED"])
+            listed(server, LISTED)
             measured(server, 1.0)
         made, quiet = quiet_rounds(
             lambda number: _round(number, plain, durable, single, seconds), rounds
@@ -57,11 +62,13 @@ def run(rounds: int = 3, seconds: float = 5.0) -> list[Figure]:
 def _round(number: int, plain: Server, durable: Server, single: Server, seconds: float) -> Round:
     before = machine.spent()
     bottom, ours, control_ = (measured(one, seconds) for one in (plain, durable, single))
+    gate = measured(durable, seconds, posts(LISTED))
     noise = machine.others(before, machine.spent())
     base, rate, one = (m.load.accepted_per_second for m in (bottom, ours, control_))
     print(
         f"  round {number}: bare {base:,.0f}/s ({bottom.app:.0f} µs), "
         f"durable {rate:,.0f}/s ({ours.app:.0f} + {ours.postgres:.0f} µs), "
+        f"in the list {gate.load.accepted_per_second:,.0f}/s, "
         f"one by one {one:,.0f}/s, ratio {rate / base:.2f}, "
         f"answers {ours.load.statuses} and {control_.load.statuses}"
     )
@@ -71,6 +78,9 @@ def _round(number: int, plain: Server, durable: Server, single: Server, seconds:
         "over control": rate / one,
         "cpu": ours.app,
         "postgres": ours.postgres,
+        "gate ratio": gate.load.accepted_per_second / base,
+        "gate cpu": gate.app,
+        "gate postgres": gate.postgres,
         "control cpu": control_.app,
         "control postgres": control_.postgres,
         "bare cpu": bottom.app,

@@ -59,8 +59,6 @@ class Gatekeeper:
         self._count(judged)
         full = len(judged.verdicts) >= self.batch
         self.precedence.judged(len(judged.verdicts), full=full)
-        if full:
-            self.wake_another()
         self._ring(judged)
         return AGAIN
 
@@ -68,6 +66,8 @@ class Gatekeeper:
         claimed = await verdicts.claim(connection, limit=self.batch)
         if claimed is None:
             return None
+        if len(claimed.signals) >= self.batch:
+            self.wake_another()  # what is left need not wait until these are recorded
         return await self.judge.judge(connection, claimed, await self.judge.look(connection))
 
     async def reconsider(self) -> timedelta | None:

@@ -9,6 +9,9 @@ from datetime import timedelta
 PAUSE, PAUSE_IN_FLOOD = 1, 4
 """So many times as long as a batch of verdicts took until the next one begins."""
 
+ONE_AT_A_TIME = timedelta(milliseconds=10)
+"""Until it is seen whether the flood, or the batch of another gatekeeper, is over."""
+
 LONGEST = 0.2
 """Seconds that count of a batch: one that waited for a lock says nothing of what judging costs."""
 
@@ -30,11 +33,15 @@ class Precedence:
     _took: float = field(default=0.0, init=False)
     _full: bool = field(default=False, init=False)
     _size: int = field(default=1, init=False)
+    _under_way: int = field(default=0, init=False)
 
     def pause(self) -> timedelta | None:
         """How long judging has to wait; None when it may begin."""
+        pressed = self.is_pressed()
+        if pressed and self._under_way:
+            return ONE_AT_A_TIME
         usual = 0 if self._full else min(self.usual * self._size, PAUSE_IN_FLOOD)
-        times = PAUSE_IN_FLOOD if self.is_pressed() else usual
+        times = PAUSE_IN_FLOOD if pressed else usual
         left = self._ended + times * self._took - asyncio.get_running_loop().time()
         return timedelta(seconds=left) if left > 0 else None
 
@@ -48,8 +55,10 @@ class Precedence:
         self._size, self._full = 1, False
         clock = asyncio.get_running_loop().time
         began = clock()
+        self._under_way += 1
         try:
             yield
         finally:
+            self._under_way -= 1
             self._ended = clock()
             self._took = min(self._ended - began, LONGEST)

@@ -10,6 +10,7 @@ from database.pool import Database
 from database.screens import Kept
 from domain.gate import SellPolicy
 from engines.clock import utc_now
+from engines.failpoints import Point
 from engines.metrics import Metrics
 from engines.relay.gatekeeper import Gatekeeper
 from engines.relay.judge import CurrentList, Judge
@@ -88,6 +89,24 @@ async def test_only_what_is_approved_gives_the_forwarder_something_to_look_for(
         await rows.append(an_entry(ticker))
         assert await gatekeeper.step() == AGAIN
         assert len(woken) == times
+
+
+async def test_what_a_full_batch_left_is_taken_up_while_it_is_judged(
+    rows: Rows, kept: Kept
+) -> None:
+    assert kept
+    told: list[str] = []
+    gatekeeper = a_gatekeeper(
+        rows.database,
+        judge=replace(a_judge(), reach=told.append),
+        wake_another=lambda: told.append("woken"),
+        batch=2,
+    )
+    await rows.append(*[an_entry(ticker) for ticker in TICKERS[:3]])
+    assert await gatekeeper.step() == AGAIN
+    assert told == ["woken", Point.GATEKEEPER_CLAIMED]
+    assert await gatekeeper.step() == AGAIN
+    assert told == ["woken", Point.GATEKEEPER_CLAIMED, Point.GATEKEEPER_CLAIMED]
 
 
 async def test_a_new_list_a_confirmation_and_a_new_screen_count_at_once(

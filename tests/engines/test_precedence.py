@@ -9,7 +9,7 @@ import pytest
 
 from database.pool import UnavailableError
 from engines.metrics import Metrics
-from engines.relay.gatekeeper import Gatekeeper
+from engines.relay.gatekeeper import GLANCE, Gatekeeper
 from engines.relay.intake import PRESSED, Intake
 from engines.relay.precedence import LONGEST, PAUSE, PAUSE_IN_FLOOD, Precedence
 from tests.database.rows import an_entry
@@ -79,6 +79,18 @@ async def test_in_a_flood_by_one_four_times_as_long(flood: Flood, precedence: Pr
     await until(lambda: precedence.pause() is None)
 
 
+async def test_in_a_flood_one_batch_is_judged_at_a_time(
+    flood: Flood, precedence: Precedence
+) -> None:
+    with precedence.turn():
+        assert precedence.pause()
+        flood.now = False
+        assert precedence.pause() is None, "who was woken for the rest begins"
+    await paused(precedence, 0.02)
+    flood.now = True
+    await until(lambda: precedence.pause() is None)
+
+
 async def test_the_pause_ends(precedence: Precedence) -> None:
     clock = asyncio.get_running_loop().time
     await paused(precedence, 0.02)
@@ -115,7 +127,7 @@ async def test_a_gatekeeper_asks_before_it_opens_a_transaction(
     )
     with precedence.turn():
         await asyncio.sleep(0.2)
-    assert await keeper.step()
+    assert await keeper.step() == GLANCE, "the flood may be over before the pause is"
     flood.now = False
     await until(lambda: precedence.pause() is None)
     with pytest.raises(AttributeError):
