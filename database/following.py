@@ -116,7 +116,7 @@ POSITIONS_FOLLOW = """
         SELECT standing_now.*, coalesce(gone.seq > standing_now.seq, false) AS sold
         FROM standing_now LEFT JOIN gone USING (destination_id, ticker, mode)
         WHERE side = 'buy'
-    ), entering AS (
+    ), entering AS MATERIALIZED (
         SELECT position_id, bool_or(state = 'delivered' AND NOT sold) AS any_delivered,
                bool_or(possibly_sent AND NOT sold
                        AND state NOT IN ('queued', 'sending', 'held')) AS may_have,
@@ -124,7 +124,7 @@ POSITIONS_FOLLOW = """
                bool_or(sold) AND NOT bool_or(NOT sold AND (
                    possibly_sent OR state IN ('queued', 'sending', 'held', 'delivered'))) AS done
         FROM buys GROUP BY position_id
-    ), leaving AS (
+    ), leaving AS MATERIALIZED (
         SELECT signal_id, bool_and(state NOT IN ('queued', 'sending', 'held')) AS ended,
                bool_or(state = 'delivered')
                    AND bool_and(state IN ('delivered', 'superseded'))

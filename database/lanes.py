@@ -58,6 +58,10 @@ IN_FLIGHT = text("""
       AND lease_until >= statement_timestamp() + CAST(:left AS interval)
 """)
 
+# Who is before in a lane is asked for in the order that only the index of lanes has: where the
+# queue was empty when it was planned for, each index of it costs alike, and through another one
+# every head would be compared with the whole queue.
+#
 # A held delivery is not sent by itself, so that it keeps no exit waiting; but when in doubt we do
 # not buy. A lease that ran out may have been sent: at most once means not again.
 _HEADS = """
@@ -76,7 +80,7 @@ _HEADS = """
           WHERE earlier.destination_id = head.destination_id AND earlier.ticker = head.ticker
             AND earlier.seq < head.seq AND earlier.finished_at IS NULL
             AND (head.side = 'buy' OR earlier.state <> 'held')
-          OFFSET 0)
+          ORDER BY earlier.seq OFFSET 0)
     ORDER BY seq LIMIT :{limit}
 """
 

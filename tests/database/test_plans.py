@@ -160,3 +160,23 @@ async def test_an_index_is_searched_by_the_time_not_filtered(full: Rows) -> None
         assert "started_at >" in next(line for line in steps.splitlines() if "Index Cond" in line)
     recent = await plan(full.database, statistics.RECENT)
     assert "Index Cond: (received_at >=" in recent
+
+
+async def test_who_is_before_in_a_lane_is_asked_of_the_lanes(rows: Rows) -> None:
+    """A plan stays when a queue grows that was empty when it was made: all its indexes cost alike
+    then, and through any other one each delivery would be compared with the whole queue."""
+    main = await rows.destination()
+    values = next(values for query, values, _ in cases(main.id) if query is lanes.LEASE)
+    steps = await plan(rows.database, lanes.LEASE, **values)
+    earlier = [line for line in steps.splitlines() if "on deliveries earlier" in line]
+    assert len(earlier) == 2, steps
+    assert all("using deliveries_lanes" in line for line in earlier), steps
+
+
+async def test_what_positions_come_to_is_added_up_once(rows: Rows) -> None:
+    """Not for each of them anew: a hundred settlements at once would read their sum's sum."""
+    main = await rows.destination()
+    values = next(values for query, values, _ in cases(main.id) if query is settlements.SETTLE)
+    steps = await plan(rows.database, settlements.SETTLE, **values)
+    for name in ("entering", "leaving"):
+        assert f"CTE {name}" in steps, steps
