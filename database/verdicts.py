@@ -141,19 +141,21 @@ RECORD = text("""
         FROM deliveries JOIN destination_versions AS kept
           ON kept.destination_id = deliveries.destination_id
          AND kept.version = destination_version
-        WHERE position_id IN (SELECT position_id FROM judged) AND side = 'buy'
+        WHERE position_id IN (SELECT position_id FROM judged WHERE side = 'sell') AND side = 'buy'
           AND (possibly_sent OR state IN ('queued', 'sending', 'held', 'delivered'))
         UNION ALL
         SELECT position_id, destinations.id, seq, destinations.version, mode
         FROM judged CROSS JOIN destinations JOIN destination_versions AS kept
           ON kept.destination_id = destinations.id AND kept.version = destinations.version
-        WHERE judged.status = 'approved' AND judged.side = 'buy' AND state <> 'disabled'
+        WHERE position_id IN (SELECT position_id FROM judged WHERE side = 'sell')
+          AND judged.status = 'approved' AND judged.side = 'buy' AND state <> 'disabled'
           AND coalesce(judged.only_destination_id, destinations.id) = destinations.id
         UNION ALL
         SELECT positions.id, destinations.id, 0, destinations.version, mode
         FROM positions CROSS JOIN destinations JOIN destination_versions AS kept
           ON kept.destination_id = destinations.id AND kept.version = destinations.version
-        WHERE positions.id IN (SELECT position_id FROM judged) AND entry_signal_id IS NULL
+        WHERE positions.id IN (SELECT position_id FROM judged WHERE side = 'sell')
+          AND entry_signal_id IS NULL
           AND destinations.state <> 'disabled'
     ), holding AS (
         SELECT judged.id AS signal_id, entered.destination_id, bool_or(mode = 'live') AS live,
