@@ -258,7 +258,7 @@ async def append(
     Entries have distinct keys. None stands for a repeat whose original is no longer there. Those
     with an ``early`` verdict are rejected as they are journaled, if it stands.
     """
-    statement, values = _asked(entries, early.places if early else [None] * len(entries))
+    statement, values = _with_values(entries, early.places if early else [None] * len(entries))
     values |= _in_force(early)
     journaled = (await connection.execute(statement, values)).one()
     statuses: dict[SignalId, str] = dict(
@@ -277,7 +277,7 @@ async def append(
     return [receipts.get(entry.id) for entry in entries]
 
 
-def _asked(
+def _with_values(
     entries: Sequence[Entry], places: Sequence[Place | None]
 ) -> tuple[TextClause, dict[str, object]]:
     """The statement for so many, and its values."""

@@ -13,15 +13,12 @@ from domain.ticker import Ticker
 from engines.failpoints import Point, Reach, passes
 from engines.metrics import Metrics
 from engines.relay.judge import Judge
-from engines.relay.precedence import Precedence
+from engines.relay.precedence import GLANCE, Precedence
 from engines.worker import AGAIN, SELDOM
 
 RECONSIDER = SELDOM
 """How often it is seen by itself whether a buy that waits has its ticker in the list, or waited
 enough; the pulse tells each second while some wait."""
-
-GLANCE = timedelta(milliseconds=10)
-"""How often who gives way to a flood looks whether it is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from datetime import timedelta
 PAUSE, PAUSE_IN_FLOOD = 1, 4
 """So many times as long as a batch of verdicts took until the next one begins."""
 
-ONE_AT_A_TIME = timedelta(milliseconds=10)
-"""Until it is seen whether the flood, or the batch of another gatekeeper, is over."""
+GLANCE = timedelta(milliseconds=10)
+"""How often who gives way looks whether the flood, or another's batch in it, is over."""
 
 LONGEST = 0.2
 """Seconds that count of a batch: one that waited for a lock says nothing of what judging costs."""
@@ -39,7 +39,7 @@ class Precedence:
         """How long judging has to wait; None when it may begin."""
         pressed = self.is_pressed()
         if pressed and self._under_way:
-            return ONE_AT_A_TIME
+            return GLANCE
         usual = 0 if self._full else min(self.usual * self._size, PAUSE_IN_FLOOD)
         times = PAUSE_IN_FLOOD if pressed else usual
         left = self._ended + times * self._took - asyncio.get_running_loop().time()

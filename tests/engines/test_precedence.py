@@ -9,9 +9,9 @@ import pytest
 
 from database.pool import UnavailableError
 from engines.metrics import Metrics
-from engines.relay.gatekeeper import GLANCE, Gatekeeper
+from engines.relay.gatekeeper import Gatekeeper
 from engines.relay.intake import PRESSED, Intake
-from engines.relay.precedence import LONGEST, PAUSE, PAUSE_IN_FLOOD, Precedence
+from engines.relay.precedence import GLANCE, LONGEST, PAUSE, PAUSE_IN_FLOOD, Precedence
 from tests.database.rows import an_entry
 from tests.engines.conditions import set_forward, until
 

@@ -85,6 +85,27 @@ async def test_a_buy_that_waits_is_sent_when_its_ticker_comes_in(template: str) 
         assert [one.id for one in it.destination.parcels] == [id]
 
 
+async def test_the_intake_rejects_what_the_gate_saw_not_listed(template: str) -> None:
+    """The sender is told what he always is: that it was received."""
+    async with cloned(template) as url, relay(url) as it:
+        below = it.finviz.market[TOP_N].ticker
+        ids: list[str] = []
+
+        async def is_early() -> bool:
+            answer = await it.post({"ticker": below, "action": "buy", "n": len(ids)})
+            assert answer.status_code == 202
+            assert answer.json()["status"] == "received"
+            ids.append(answer.json()["signal_id"])
+            life = await it.settled(ids[-1])
+            assert (life["status"], life["reason"]) == ("rejected", "not_in_list")
+            return life["verdict"]["at"] == life["received_at"]
+
+        await until(is_early, "a verdict with the commit")
+        again = await it.post({"ticker": below, "action": "buy", "n": len(ids) - 1})
+        assert (again.status_code, again.json()["signal_id"]) == (200, ids[-1])
+        assert again.json()["status"] == "rejected", "a repeat is told where the first stands"
+
+
 async def test_the_pace_follows_the_calendar_and_the_screen(template: str) -> None:
     """While the market is open both are the same: what is asked holds at any hour."""
     async with cloned(template) as url, relay(url, finviz_slow_when_closed=True) as it:
