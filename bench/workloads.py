@@ -97,8 +97,9 @@ def _accepting(stack: ExitStack) -> Work:
             asyncio.ensure_future(_post(webhook, state, body))
             for body, _ in zip(bodies, range(AT_ONCE), strict=False)
         ]
-        await asyncio.sleep(0)
-        await intake.step()
+        while not all(one.done() for one in asked):
+            await asyncio.sleep(0)
+            await intake.step()
         for status in await asyncio.gather(*asked):
             assert status == 202
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
+from asyncpg.pgproto import pgproto  # pyright: ignore[reportMissingTypeStubs]
 from sqlalchemy import TextClause, text
 
 from database.dedicated import Dedicated
@@ -67,14 +68,18 @@ class Early:
     places: Sequence[Place | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What the sender is told: whose id, where it stands, and whether it was a repeat."""
 
     id: SignalId
     status: SignalStatus
     ticker: Ticker | None
     duplicate: bool
+
+
+def signal_id(value: bytes) -> SignalId:
+    """An id of sixteen bytes, as the driver has them: made, written and told for a tenth."""
+    return SignalId(pgproto.UUID(value))
 
 
 NOWHERE = (None, None)
@@ -264,17 +269,16 @@ async def append(
     statuses: dict[SignalId, str] = dict(
         zip(journaled.ids or [], journaled.statuses or [], strict=True)
     )
-    receipts = {
-        entry.id: Receipt(
-            id=entry.id, status=STATUSES[statuses[entry.id]], ticker=entry.ticker, duplicate=False
-        )
-        for entry in entries
-        if entry.id in statuses
-    }
+    receipts = [_new(entry, statuses.get(entry.id)) for entry in entries]
+    if len(statuses) == len(entries):
+        return receipts
     repeats = [(entry.id, entry.key) for entry in entries if entry.id not in statuses]
-    if repeats:
-        receipts |= await fold(connection, repeats)
-    return [receipts.get(entry.id) for entry in entries]
+    folded = await fold(connection, repeats)
+    return [new or folded.get(entry.id) for new, entry in zip(receipts, entries, strict=True)]
+
+
+def _new(entry: Entry, status: str | None) -> Receipt | None:
+    return Receipt(entry.id, STATUSES[status], entry.ticker, duplicate=False) if status else None
 
 
 def _with_values(

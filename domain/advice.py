@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 from domain.alert import Alert, Invalid, InvalidCode, Parsed, interpret
 from domain.body import MASK, masked
@@ -123,7 +123,7 @@ def members(parsed: Parsed, time_field: str | None = None) -> Sequence[Member]:
     whole = interpret(parsed, time_field)
     for name in reversed(list(kept)[:MOST_NAMES]):
         without = {key: value for key, value in kept.items() if key != name}
-        told = _told(whole, interpret(replace(parsed, fields=without), time_field))
+        told = _told(whole, interpret(parsed._replace(fields=without), time_field))
         tells[name] = told
         if not told:
             kept = without
@@ -139,8 +139,7 @@ def _told(whole: Alert | Invalid, without: Alert | Invalid) -> tuple[str, ...]:
         return () if whole == without else ("what is wrong",)
     if isinstance(without, Invalid):
         return _MISSED.get(without.code, ("what is traded",))
-    names = (one.name for one in fields(Alert))
-    changed = [name for name in names if getattr(whole, name) != getattr(without, name)]
+    changed = [name for name in Alert._fields if getattr(whole, name) != getattr(without, name)]
     return tuple(dict.fromkeys(_TELLS[name] for name in changed))
 
 

@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from domain.parsed import (
     ACTION_NAMES,
@@ -41,13 +40,11 @@ _PRICE = re.compile(r"\+?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][+-]?\d{1,2})?",
 _EPOCH = re.compile(r"(\d{9,19})(\.\d{1,9})?", re.ASCII)
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_TEXT = 128
-_SHORT = 48
+_SHORT, _MOST_REMEMBERED = 48, 1_024
 """Templates repeat the same names with every alert: what is as short as these is remembered."""
-_TIMES = frozenset(_TIME_NAMES)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
+class Alert(NamedTuple):
     """What a body says.
 
     ``ticker`` is normalised, ``symbol`` the sender's spelling. ``closes``: True ends a position,
@@ -117,8 +114,16 @@ def _alert(parsed: Parsed, sent: tuple[str, ...]) -> Alert:
 
 def _named(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Fields under canonical names, without empty ones. The same rule for twins as for repeats."""
+    names, has_twins = _names(tuple(fields))
+    told = zip(names, fields.values(), strict=True)
+    if has_twins:
+        return _first_of_twins(told)
+    return {name: value for name, value in told if value is not None and value != ""}
+
+
+def _first_of_twins(told: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     named: dict[str, Any] = {}
-    for name, value in zip(_names(tuple(fields)), fields.values(), strict=True):
+    for name, value in told:
         if value is None or value == "":
             continue
         if named.setdefault(name, value) != value and name in DECISIVE:
@@ -126,22 +131,29 @@ def _named(fields: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def _names(keys: tuple[str, ...]) -> Sequence[str]:
-    is_short = len(keys) <= _SHORT and all(len(key) <= _SHORT for key in keys)
-    return _remembered_names(keys) if is_short else [canonical(key) for key in keys]
+def _names(keys: tuple[str, ...]) -> tuple[Sequence[str], bool]:
+    """Keys as canonical names, and whether two are the same then."""
+    is_short = len("".join(keys)) <= _MOST_REMEMBERED
+    return _remembered_names(keys) if is_short else _canonical_names(keys)
 
 
-@lru_cache(maxsize=256)
-def _remembered_names(keys: tuple[str, ...]) -> Sequence[str]:
-    return tuple(canonical(key) for key in keys)
+def _canonical_names(keys: tuple[str, ...]) -> tuple[Sequence[str], bool]:
+    names = tuple(map(canonical, keys))
+    return names, len(set(names)) < len(names)
+
+
+_remembered_names = lru_cache(maxsize=256)(_canonical_names)
 
 
 def _complete(own: dict[str, Any]) -> dict[str, Any]:
     """Add what nested objects and, where something is missing, texts say; what stands wins."""
-    fields = dict(own)
-    _nested(own, fields, levels=3)
+    fields = own
+    if dict in map(type, own.values()):
+        fields = dict(own)
+        _nested(own, fields, levels=3)
     if _has(fields, TICKER_NAMES) and _has(fields, _TELLING_NAMES):
         return fields
+    fields = dict(fields)
     for name in _TEXTS:
         text = own.get(name)
         if isinstance(text, str) and (inner := _inner(text)):
@@ -190,13 +202,19 @@ def _default_text(text: str) -> dict[str, Any] | None:
 
 
 def _has(fields: Mapping[str, Any], names: Iterable[str]) -> bool:
-    return any(isinstance(fields.get(name), str) for name in names)
+    for name in names:  # noqa: SIM110  a generator costs the hot path as much again
+        if isinstance(fields.get(name), str):
+            return True
+    return False
 
 
 def _ticker(fields: Mapping[str, Any]) -> tuple[str, Ticker, str | None]:
-    named = (fields[name] for name in TICKER_NAMES if name in fields)
-    symbol = next((value for value in named if not isinstance(value, str) or value.strip()), None)
-    if symbol is None:
+    symbol: object = None
+    for name in TICKER_NAMES:
+        symbol = fields.get(name)
+        if symbol is not None and not (isinstance(symbol, str) and symbol.isspace()):
+            break
+    else:
         raise InvalidError(InvalidCode.NO_TICKER)
     if not isinstance(symbol, str):
         raise InvalidError(InvalidCode.INVALID_TICKER)
@@ -224,21 +242,24 @@ def _exchange(fields: Mapping[str, Any]) -> str | None:
 
 
 def _price_text(fields: Mapping[str, Any]) -> str | None:
-    texts = (fields[name] for name in _PRICE_NAMES if isinstance(fields.get(name), str))
-    text = next(texts, None)
-    return str(text) if text and len(text) <= _LONGEST_TEXT else None
+    for name in _PRICE_NAMES:
+        text = fields.get(name)
+        if isinstance(text, str):
+            return str(text) if text and len(text) <= _LONGEST_TEXT else None
+    return None
 
 
 def _price(text: str | None) -> Decimal | None:
     """The price of a share: a number above zero, with a point, without thousands separators."""
-    if text is None or not _PRICE.fullmatch(text.strip()):
-        return None
-    return Decimal(text.strip()) or None
+    bare = text and text.strip()
+    return (Decimal(bare) or None) if bare and _PRICE.fullmatch(bare) else None
 
 
 def _first_time(fields: Mapping[str, Any], names: Iterable[str]) -> datetime | None:
-    times = (_time(fields[name]) for name in names if name in fields)
-    return next((time for time in times if time), None)
+    for name in names:
+        if name in fields and (time := _time(fields[name])):
+            return time
+    return None
 
 
 def _time(value: object) -> datetime | None:
@@ -268,8 +289,8 @@ def _since_epoch(digits: str, fraction: str) -> datetime:
 
 def _alert_id(own: Mapping[str, Any]) -> str | None:
     """The sender's identifier. A word such as Long is a strategy's name for its order, none."""
-    named = (own[name] for name in _ID_NAMES if name in own)
-    for value in named:
+    for name in _ID_NAMES:
+        value = own.get(name)
         if not isinstance(value, str) or not 0 < len(value.strip()) <= _LONGEST_TEXT:
             continue
         unfit = PLACEHOLDER.search(value) or canonical(value) in WORDS or not value.isprintable()

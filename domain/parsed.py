@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl
 
 MOST_BYTES = 65_536
@@ -112,8 +112,7 @@ class Invalid:
         return self.code not in _UNREADABLE
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     """A body that could be read. ``fields`` are those of an object or form, None for a text.
 
     The numbers among them are ``Number``: their digits as sent.
@@ -206,10 +205,13 @@ def load(text: str) -> object:
     Raises ValueError when it is no JSON, which NaN and Infinity are not (RFC 8259, section 6), and
     InvalidError when it breaks a limit.
     """
+    text = text.strip(JSON_BLANKS)
     try:
-        value = _DECODER.decode(text)
+        value, end = _DECODER.raw_decode(text)
     except RecursionError:
         raise InvalidError(InvalidCode.TOO_DEEP) from None
+    if end < len(text):
+        raise ValueError("more than one value")
     if text.count("{") + text.count("[") > DEEPEST or text.count(":") > MOST_KEYS:
         _check_shape(value)
     if "\\u" in text:

@@ -68,14 +68,21 @@ class Signal:
         return self.source == OPERATOR
 
 
+MILLISECONDS = (1 << 48) - 1
+CHANCE = (1 << 80) - 1 & ~(0xF << 76 | 0x3 << 62)
+VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62
+
+
 def uuid7(now: datetime, entropy: bytes) -> UUID:
     """Return a UUIDv7: milliseconds since 1970, then chance (RFC 9562, section 5.7).
 
     ``entropy`` is ten random bytes; the version and variant bits are overwritten in it.
     """
-    milliseconds = int(now.timestamp() * 1000)
-    chance = int.from_bytes(entropy[:10], "big")
-    value = (milliseconds & (1 << 48) - 1) << 80 | chance
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return UUID(int=value)
+    return UUID(bytes=uuid7_bytes(now, entropy))
+
+
+def uuid7_bytes(now: datetime, entropy: bytes) -> bytes:
+    """The sixteen bytes of such a UUID."""
+    time = (int(now.timestamp() * 1000) & MILLISECONDS) << 80
+    chance = int.from_bytes(entropy[:10], "big") & CHANCE
+    return (time | chance | VERSION_AND_VARIANT).to_bytes(16, "big")

@@ -1,19 +1,21 @@
 """uvicorn's HTTP connections as we need them: who is slow, too many or unclear is cut off."""
 
+import asyncio
 import json
 import logging
-import re
 import resource
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from launcher.deadline import Deadline
+from launcher.exchange import Exchange
 
 PATIENCE, STALLED = 5.0, 10.0
 """Seconds in which a request must be whole, or LEAST more of it be there; in which LEAST more of
@@ -31,10 +33,6 @@ UNSENT = 131_072
 
 GIVE_WAY = 1e-6
 """Seconds; the least that a system sleeps is some 60 µs, enough for another process to wake."""
-
-VERSIONS = ("1.0", "1.1")
-PLAIN_PATH = re.compile(rb"/(?!/)")
-"""What most requests ask for; anything else may name another host."""
 
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 RETRY_AFTER = b"2"
@@ -69,7 +67,7 @@ class Connection(HttpToolsProtocol):
         self._most, self.limit_concurrency = self.limit_concurrency, None
         self._full = False
         self._deadline, self._stalling, self._idle = (Deadline(self.loop) for _ in range(3))
-        self._got = self._head = self._unsent = 0
+        self._got = self._piece = self._head = self._unsent = 0
         self._due = 0.0
         self._in_head = True
         self._status = 400
@@ -99,8 +97,7 @@ class Connection(HttpToolsProtocol):
 
     def _await(self) -> None:
         if not self._deadline.is_set:
-            self._got, self._due = 0, self.loop.time() + PATIENCE
-            self._deadline.set(PATIENCE, self._expire)
+            self._got, self._due = 0, self._deadline.set(PATIENCE, self._expire)
 
     def _expire(self) -> None:
         """Look once more at what has arrived: after a pause of ours it is read only now."""
@@ -130,10 +127,11 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._await()
-        self._got += len(data)
+        self._piece = len(data)
+        self._got += self._piece
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
-            self._head += len(data)
+            self._head += self._piece
             if self._head > MOST_HEAD:
                 self._status = 431
                 self.send_400_response("Request header fields too large.")
@@ -143,37 +141,73 @@ class Connection(HttpToolsProtocol):
         self._await()
 
     def on_headers_complete(self) -> None:
-        self._in_head, self._head = False, 0
-        self._check_head()
-        super().on_headers_complete()
+        self._in_head = False
+        parser = self.parser
+        assert parser
+        method, version = parser.get_method(), parser.get_http_version()
+        self._check_head(method, version)
+        self._describe(method, version)
+        if parser.should_upgrade() and self._should_upgrade():
+            return
+        is_pipelined = self._wanted()
+        self.cycle = self._exchange(lasts=version != "1.0" and parser.should_keep_alive())
+        if is_pipelined:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+        else:
+            self._start_asgi_task(self.cycle, self.app)
+
+    def _describe(self, method: bytes, version: str) -> None:
+        """Add to the scope what is known now, as uvicorn does."""
+        scope, url = self.scope, httptools.parse_url(self.url)
+        scope["method"], scope["http_version"] = method.decode("ascii"), version
+        path = url.path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"], scope["query_string"] = url.path, url.query or b""
+
+    def _exchange(self, *, lasts: bool) -> Exchange:
+        return Exchange(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=lasts,
+            on_response=self.on_response_complete,
+        )
 
     def on_message_complete(self) -> None:
         self._in_head = True
         self._deadline.clear()
         super().on_message_complete()
 
-    def _check_head(self) -> None:
+    def _check_head(self, method: bytes, version: str) -> None:
         """Refuse what the next reader might understand otherwise. Raises UnclearError."""
-        assert self.parser
-        names, values = zip(*self.headers, strict=True) if self.headers else ((), ())
-        size = sum(map(len, names)) + sum(map(len, values))
-        if len(names) > MOST_HEADERS or size > MOST_HEAD:
+        headers, url = self.headers, self.url
+        arrived, self._head = self._head + self._piece, 0
+        if len(headers) > MOST_HEADERS or (arrived > MOST_HEAD and _size(headers) > MOST_HEAD):
             self._status = 431
             raise UnclearError
-        if self.parser.get_method() not in METHODS:
+        if method not in METHODS:
             self._status = 405
             raise UnclearError
-        version, hosts = self.parser.get_http_version(), names.count(b"host")
-        old = version == "1.0"
-        if version not in VERSIONS or hosts > 1 or not (hosts or old):
+        hosts = [value for name, value in headers if name == b"host"]
+        if version != "1.1":
+            self._check_version(version)
+        if len(hosts) != 1 and (hosts or version != "1.0"):
             raise UnclearError
-        if old and b"transfer-encoding" in names:
-            raise UnclearError
-        if not PLAIN_PATH.match(self.url):
-            host = values[names.index(b"host")] if hosts else None
-            named = httptools.parse_url(self.url).host
-            if named and named.lower() != _name_of(host):
+        if url[:1] != b"/" or url[1:2] == b"/":  # what most ask for begins with one; else
+            named = httptools.parse_url(url).host  # another host may be named
+            if named and named.lower() != _name_of(hosts[0] if hosts else None):
                 raise UnclearError
+
+    def _check_version(self, version: str) -> None:
+        if version != "1.0" or any(name == b"transfer-encoding" for name, _ in self.headers):
+            raise UnclearError
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be read, once. A whole request before it gets its own answer alone."""
@@ -243,6 +277,10 @@ class Connection(HttpToolsProtocol):
         for each in (self._deadline, self._stalling, self._idle):
             each.close()
         super().connection_lost(exc)
+
+
+def _size(headers: Sequence[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
 
 
 def _name_of(host: bytes | None) -> bytes | None:

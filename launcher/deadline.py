@@ -26,14 +26,19 @@ class Deadline:
     def is_set(self) -> bool:
         return self._due is not None
 
-    def set(self, seconds: float, met: Met) -> None:
-        """Have ``met`` called in so many seconds, instead of what was to be called before."""
-        self._met, self._due = met, self._loop.time() + seconds
-        if self._timer is not None and self._rings > self._due:
+    def set(self, seconds: float, met: Met) -> float:
+        """Have ``met`` called in so many seconds, instead of what was to be called before.
+
+        Return when, by the clock of the loop.
+        """
+        due = self._loop.time() + seconds
+        self._met, self._due = met, due
+        if self._timer is not None and self._rings > due:
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._ring_at(self._due)
+            self._ring_at(due)
+        return due
 
     def clear(self) -> None:
         """Have nothing called."""

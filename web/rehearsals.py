@@ -21,7 +21,7 @@ from domain.why import Waited, explain
 from engines.relay.rehearsal import BusyError, Parcel, Rehearsed
 from web.dependencies import Parts, State, Trader
 from web.errors import ProblemError
-from web.webhook import Posted, taken
+from web.posted import Posted, taken
 
 router = APIRouter(tags=["rehearsals"])
 

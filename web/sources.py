@@ -14,7 +14,7 @@ from web.dependencies import SENSITIVE, Configurer, Parts, Reader, State
 from web.errors import ProblemError
 from web.payloads import Word, meant_version
 from web.payloads_access import SOURCE, SourceChange, SourceNew, SourceToken, named_fields
-from web.webhook import PATH
+from web.posted import PATH
 
 router = APIRouter(prefix="/api/sources", tags=["sources"])
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from database import sources, tokens
 from database.pool import Database, is_unavailable
@@ -18,6 +19,12 @@ log = logging.getLogger(__name__)
 
 EVERY = timedelta(seconds=1)
 USE_WRITTEN_EVERY = timedelta(seconds=30)
+
+
+@lru_cache(maxsize=64)
+def _without_row(name: str) -> Source:
+    """A source that nobody has said anything of."""
+    return Source(name=name)
 
 
 @dataclass(slots=True)
@@ -73,7 +80,7 @@ class Keyring:
     def source(self, name: str | None) -> Source:
         """How alerts of this source are taken; None is the one of the settings."""
         name = name or WEBHOOK
-        return self._held.sources.get(name) or Source(name=name)
+        return self._held.sources.get(name) or _without_row(name)
 
     async def step(self) -> timedelta:
         """Learn what has changed, and write down what was used."""

@@ -40,12 +40,12 @@ Waiting: TypeAlias = "asyncio.Future[Receipt]"
 class _Asked:
     """One alert in a commit, and everybody who sent those very bytes meanwhile.
 
-    ``until`` is when all of them are told that it was not stored.
+    ``waiting`` is who, and since when; ``until`` is when all are told that it was not stored.
     """
 
     entry: Entry
     until: float
-    waiting: list[Waiting] = field(default_factory=list[Waiting])
+    waiting: list[tuple[Waiting, float]] = field(default_factory=list[tuple[Waiting, float]])
 
 
 @dataclass(slots=True)
@@ -87,24 +87,29 @@ class Intake:
         A caller that goes away does not take its alert back: the commit runs on without it. But
         what was refused for want of time is not begun later: its life would count anew.
         """
+        receipt: Waiting = asyncio.get_running_loop().create_future()
+        self.put(entry, receipt)
+        return await receipt
+
+    def put(self, entry: Entry, receipt: Waiting) -> None:
+        """Have ``receipt`` set once the alert is on disk, or to UnavailableError.
+
+        Raises UnavailableError where too many wait already.
+        """
         room = self._room
         if len(room.waiting) >= self.most_waiting:
             raise UnavailableError("too many alerts are waiting for the database")
         loop = room.loop = room.loop or asyncio.get_running_loop()
         began = loop.time()
-        receipt: Waiting = loop.create_future()
         asked = room.waiting.get(entry.key)
         if asked is None:
             asked = _Asked(entry, began + self.budget.total_seconds())
             room.waiting[entry.key] = asked
             if len(room.waiting) == 1:
                 self.wake()
-        asked.waiting.append(receipt)
+        asked.waiting.append((receipt, began))
         if room.alarm is None:
             room.alarm = loop.call_at(asked.until, self._refuse_late)
-        found = await receipt
-        self.metrics.accept_seconds.observe(loop.time() - began)
-        return found
 
     @property
     def is_pressed(self) -> bool:
@@ -158,8 +163,11 @@ class Intake:
         self.metrics.commit_size.observe(len(taken))
         if len(taken) >= PRESSED:
             self._room.flood_until = asyncio.get_running_loop().time() + LASTING
+        now = asyncio.get_running_loop().time()
         for asked, receipt in zip(taken, receipts, strict=True):
             _answer(asked, receipt)
+            for _, began in asked.waiting:
+                self.metrics.accept_seconds.observe(now - began)
         self._pass_on(receipts)
 
     def _pass_on(self, receipts: Sequence[Receipt | None]) -> None:
@@ -197,7 +205,7 @@ class Intake:
 
 def _answer(asked: _Asked, receipt: Receipt | None) -> None:
     """The first asker made the signal; the others sent its repeats in the same instant."""
-    for place, waiting in enumerate(asked.waiting):
+    for place, (waiting, _) in enumerate(asked.waiting):
         if waiting.done():
             continue
         if receipt is None:
@@ -211,6 +219,6 @@ def _answer(asked: _Asked, receipt: Receipt | None) -> None:
 
 
 def _fail(asked: _Asked, why: str) -> None:
-    for waiting in asked.waiting:
+    for waiting, _ in asked.waiting:
         if not waiting.done():
             waiting.set_exception(UnavailableError(why))

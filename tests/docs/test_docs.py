@@ -36,7 +36,7 @@ from domain.universe import FetchOutcome, Trust
 from engines.universe import config_file
 from tests.docs.blocks import blocks_of
 from web.app import framework
-from web.webhook import PATH
+from web.posted import PATH
 
 ROOT = Path(__file__).parents[2]
 ENV_EXAMPLE = ROOT / ".env.example"

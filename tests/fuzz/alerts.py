@@ -21,7 +21,7 @@ from domain.signal import Side
 from domain.source import Source
 from tests.fuzz.words import HOSTILE, NAMES, VALUES
 from web.dependencies import State
-from web.webhook import Posted, taken
+from web.posted import Posted, taken
 
 TYPES = ("", "application/json", "text/plain", "application/x-www-form-urlencoded")
 TIME_FIELDS = (None, "time", "sent_at", "bar.time")

@@ -20,6 +20,7 @@ from web.pages.settings_tokens import last_day
 from web.pages.shell import Page, Visiting, Visitor
 from web.payloads import Word
 from web.payloads_access import SOURCE, SourceChange, SourceNew, SourceToken
+from web.posted import PATH
 from web.views.settings_sources import (
     SECONDS,
     SourcesView,
@@ -30,7 +31,6 @@ from web.views.settings_sources import (
 )
 from web.views.settings_tokens import MadeView
 from web.views.words import counted
-from web.webhook import PATH
 
 router = APIRouter(prefix="/admin", include_in_schema=False)
 
