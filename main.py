@@ -6,8 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from starlette.types import ASGIApp
-
 import engine_room
 from config import Settings
 from database.backups import About
@@ -48,6 +46,7 @@ from web.app import create_app
 from web.dependencies import Rules, State
 from web.health import is_ready
 from web.proxies import Hosts, Proxies, names_of
+from web.webhook import Express
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ def build(  # noqa: PLR0913  all but two have defaults
     conceal: Callable[[bytes], None] = nobody,
     place: Place | None = None,
     leisure: float = 1,
-) -> ASGIApp:
+) -> Express:
     """Read `_lifespan` top to bottom: what is opened first is closed last.
 
     ``check_durability`` refuses a server that could lose a commit; only tests run on one that may.
@@ -111,7 +110,7 @@ def build(  # noqa: PLR0913  all but two have defaults
                 await stack.enter_async_context(siblings.answering())
             yield state
 
-    app = create_app(lifespan, VERSION)
+    app: Express = create_app(lifespan, VERSION)
     if names := names_of(settings.public_url, settings.host):
         app = Hosts(app, names)
     return Proxies(app, settings.trusted_proxies) if settings.trusted_proxies else app

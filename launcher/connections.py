@@ -66,6 +66,8 @@ class Connection(HttpToolsProtocol):
         # Ours says when to come again, and counts connections when they come.
         self._most, self.limit_concurrency = self.limit_concurrency, None
         self._full = False
+        self._express: Any = getattr(self.app, "express", None)
+        self._arrived: Exchange | None = None
         self._deadline, self._stalling, self._idle = (Deadline(self.loop) for _ in range(3))
         self._got = self._piece = self._head = self._unsent = 0
         self._due = 0.0
@@ -80,7 +82,7 @@ class Connection(HttpToolsProtocol):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT)
         if self._most and len(self.connections) > self._most:
             self._full = True
-            self.app = _full
+            self.app, self._express = _full, None
             if len(self.connections) > self._most + self._most // 4:
                 transport.abort()
         self._await()
@@ -130,6 +132,8 @@ class Connection(HttpToolsProtocol):
         self._piece = len(data)
         self._got += self._piece
         super().data_received(data)
+        if self._arrived:
+            self._start()
         if self._in_head and not self.transport.is_closing():
             self._head += self._piece
             if self._head > MOST_HEAD:
@@ -155,7 +159,16 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
         else:
-            self._start_asgi_task(self.cycle, self.app)
+            self._arrived = self.cycle
+
+    def _start(self) -> None:
+        """Have what has arrived answered: its body is there by now, or comes in pieces."""
+        exchange, self._arrived = self._arrived, None
+        if exchange is None or self.transport.is_closing():
+            return
+        is_whole = not (exchange.more_body or exchange.waiting_for_100_continue)
+        if not (is_whole and self._express and self._express(exchange.scope, exchange)):
+            self._start_asgi_task(exchange, self.app)
 
     def _describe(self, method: bytes, version: str) -> None:
         """Add to the scope what is known now, as uvicorn does."""

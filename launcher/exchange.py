@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import (
     HEADER_RE,
@@ -12,6 +12,13 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 NO_BODY = (204, 304)
+WENT_WRONG = (
+    (b"content-type", b"text/plain; charset=utf-8"),
+    (b"content-length", b"21"),
+    (b"connection", b"close"),
+)
+"""As uvicorn says it."""
+
 UNREMEMBERED = frozenset({b"set-cookie", b"location"})
 """Headers that differ from answer to answer, or hold a secret."""
 
@@ -23,7 +30,7 @@ class Exchange(RequestResponseCycle):
     looked through anew for what must not stand in it.
     """
 
-    _head = b""
+    _unsent = b""
 
     async def send(self, message: Any) -> None:
         """Take the next event of the application's. Raises RuntimeError for one out of turn."""
@@ -33,7 +40,8 @@ class Exchange(RequestResponseCycle):
             return
         if not self.response_started:
             _expect("http.response.start", message)
-            self._begin(message["status"], message.get("headers", ()))
+            headers = (*self.default_headers, *message.get("headers", ()))
+            self._begin(_head(message["status"], headers))
         elif not self.response_complete:
             _expect("http.response.body", message)
             self._go_on(message.get("body", b""), more=message.get("more_body", False))
@@ -41,32 +49,21 @@ class Exchange(RequestResponseCycle):
             kind = message["type"]
             raise RuntimeError(f"Unexpected ASGI message '{kind}': the answer is complete.")
 
-    def _begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def _begin(self, head: "Head") -> None:
         self.response_started, self.waiting_for_100_continue = True, False
-        lines, closes = [STATUS_LINE[status]], False
-        for name, value in (*self.default_headers, *headers):
-            line, matters = _line(name, value)
-            lines.append(line)
-            if matters:
-                closes = self._heed(name.lower(), value) or closes
-        if not (self.keep_alive or closes):
-            lines.append(b"connection: close\r\n")
-        if self.chunked_encoding is None and status not in NO_BODY and not self._is_head:
-            self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-        lines.append(b"\r\n")
-        self._head = b"".join(lines)
-
-    def _heed(self, name: bytes, value: bytes) -> bool:
-        """Follow what the application says of the body; return whether it closes."""
-        if name == b"content-length" and self.chunked_encoding is None:
-            self.expected_content_length, self.chunked_encoding = int(value), False
-        elif name == b"transfer-encoding" and value.lower() == b"chunked":
-            self.expected_content_length, self.chunked_encoding = 0, True
-        elif name == b"connection" and b"close" in _tokens(value):
+        if head.closes:
             self.keep_alive = False
-            return True
-        return False
+        if head.chunked:
+            self.chunked_encoding = True
+        elif head.length is not None:
+            self.expected_content_length, self.chunked_encoding = head.length, False
+        written = head.written
+        if not (self.keep_alive or head.closes):
+            written += b"connection: close\r\n"
+        if self.chunked_encoding is None and head.status not in NO_BODY and not self._is_head:
+            self.chunked_encoding = True
+            written += b"transfer-encoding: chunked\r\n"
+        self._unsent = written + b"\r\n"
 
     @property
     def _is_head(self) -> bool:
@@ -83,8 +80,8 @@ class Exchange(RequestResponseCycle):
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0:
                 raise RuntimeError("Response content longer than Content-Length")
-        self.transport.write(self._head + body)
-        self._head = b""
+        self.transport.write(self._unsent + body)
+        self._unsent = b""
         if not more:
             self._end()
 
@@ -97,10 +94,60 @@ class Exchange(RequestResponseCycle):
             self.transport.close()
         self.on_response()
 
+    # ── Without a task ──────────────────────────────────────────────────────────────────────
+
+    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Answer at once, whole, with headers that many answers have, and that hold no secret.
+
+        Raises RuntimeError where they say another length.
+        """
+        if not self.disconnected:
+            self._begin(_remembered_head(status, (*self.default_headers, *headers)))
+            self._go_on(body, more=False)
+
+    def fail(self, error: Exception) -> None:
+        """Log what the application raised; answer 500, where nothing was answered yet."""
+        self.logger.error("Exception in ASGI application\n", exc_info=error)
+        if self.response_started:
+            self.transport.close()
+        else:
+            self.answer(500, WENT_WRONG, b"Internal Server Error")
+
 
 def _expect(kind: str, message: Any) -> None:
     if message["type"] != kind:
         raise RuntimeError(f"Expected ASGI message '{kind}', but got '{message['type']}'.")
+
+
+class Head(NamedTuple):
+    """Status and headers as they are written, and what they say of the body and the connection."""
+
+    status: int
+    written: bytes
+    length: int | None = None
+    chunked: bool = False
+    closes: bool = False
+
+
+def _head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Head:
+    """Raises RuntimeError where one holds what must not stand in it."""
+    lines, said = [STATUS_LINE[status]], dict[bytes, bytes]()
+    for name, value in headers:
+        line, matters = _line(name, value)
+        lines.append(line)
+        if matters:
+            said.setdefault(name.lower(), value)
+    length = said.get(b"content-length")
+    return Head(
+        status,
+        b"".join(lines),
+        None if length is None else int(length),
+        said.get(b"transfer-encoding", b"").lower() == b"chunked",
+        b"close" in _tokens(said.get(b"connection", b"")),
+    )
+
+
+_remembered_head = lru_cache(maxsize=256)(_head)
 
 
 def _line(name: bytes, value: bytes) -> tuple[bytes, bool]:

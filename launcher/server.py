@@ -47,6 +47,7 @@ class Entrance:
 
     def __init__(self, application: Application) -> None:
         self._application = application
+        self.express = getattr(application, "express", None)
         self.failure = ""
 
     def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:

@@ -79,7 +79,7 @@ from web.pages import signals as signal_pages
 from web.pages import whatif as whatif_pages
 from web.security import SecurityHeaders
 from web.static import Files
-from web.webhook import Webhook
+from web.webhook import Express, Webhook
 
 MODULES = (
     *(activity, trail),
@@ -119,7 +119,7 @@ UNKNOWN: Scope = {"type": "http", "method": "GET", "path": "", "root_path": "", 
 
 def create_app(
     lifespan: Callable[[object], AbstractAsyncContextManager[State]], version: str
-) -> ASGIApp:
+) -> Express:
     """The webhook first: it is the hot path, and passes through none of the layers behind it."""
     routes = framework(version)
 

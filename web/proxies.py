@@ -3,12 +3,13 @@
 from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from domain.origin import Network, address_of, caller, is_within, without_port
 from web.errors import problem
 from web.security import SecurityHeaders
+from web.webhook import Express, Whole
 
 SCHEMES = ("http", "https")
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -24,13 +25,19 @@ class Proxies:
     stranger wrote there.
     """
 
-    def __init__(self, app: ASGIApp, trusted: Sequence[Network]) -> None:
+    def __init__(self, app: Express, trusted: Sequence[Network]) -> None:
         self._app, self._trusted = app, trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan" and self._is_trusted(scope):
             scope = {**scope, **self._told(scope)}
         await self._app(scope, receive, send)
+
+    def express(self, scope: Scope, whole: Whole) -> bool:
+        """The same for a request that is whole."""
+        if self._is_trusted(scope):
+            scope = {**scope, **self._told(scope)}
+        return self._app.express(scope, whole)
 
     def _is_trusted(self, scope: Scope) -> bool:
         peer = address_of(scope["client"][0]) if scope.get("client") else None
@@ -56,7 +63,7 @@ class Hosts:
     Another site's page cannot make a browser believe that it is ours (DNS rebinding).
     """
 
-    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
+    def __init__(self, app: Express, names: Collection[str]) -> None:
         self._app, self._names = app, frozenset(names) | LOCAL
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,6 +71,10 @@ class Hosts:
             await self._app(scope, receive, send)
             return
         await SecurityHeaders(_misdirected)(scope, receive, send)
+
+    def express(self, scope: Scope, whole: Whole) -> bool:
+        """The same for a request that is whole."""
+        return self._is_ours(scope) and self._app.express(scope, whole)
 
     def _is_ours(self, scope: Scope) -> bool:
         if scope["type"] == "http" and scope["path"].startswith(BY_ADDRESS):

@@ -1,8 +1,9 @@
 """POST /webhook/in: where alerts arrive. Plain ASGI in front of the framework: the hot path."""
 
+import asyncio
 import json
-from collections.abc import Mapping
-from typing import Any, TypeAlias, cast
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,7 +15,7 @@ from engines.failpoints import Point
 from web.dependencies import State, origin_in, too_many
 from web.posted import PATH, NotAdmittedError, Refusal
 from web.security import security_headers
-from web.together import Together
+from web.together import Asked, Together
 
 MOST_BYTES = 65_536
 JSON = (b"content-type", b"application/json")
@@ -25,8 +26,37 @@ MORE = {
 }
 """Headers that go with a status."""
 
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 Answer: TypeAlias = str | Mapping[str, Any]
 """A receipt, written already, or the words of a refusal."""
+
+
+class Outcome(NamedTuple):
+    """Status and words of an answer; ``stranger`` was not let in, which is to be told of."""
+
+    status: int
+    answer: Answer
+    stranger: NotAdmittedError | None = None
+
+
+class Whole(Protocol):
+    """A request that is there with its body, as our server has it: answered without a task."""
+
+    body: bytearray
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> None: ...
+
+    def fail(self, error: Exception) -> None:
+        """Log what went wrong with us, and answer 500."""
+        ...
+
+
+class Express(Protocol):
+    """An application that some requests may pass through without a task of their own."""
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]: ...
+
+    def express(self, scope: Scope, whole: Whole) -> bool: ...
 
 
 class Webhook:
@@ -34,6 +64,7 @@ class Webhook:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app, self._together = app, Together()
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and _is_ours(scope["path"]):
@@ -41,34 +72,66 @@ class Webhook:
         else:
             await self._app(scope, receive, send)
 
-    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        state = cast("State", scope["state"])
-        stranger: NotAdmittedError | None = None
-        answer: Answer
+    def express(self, scope: Scope, whole: Whole) -> bool:
+        """Take an alert that is whole, and answer it later; False: it has to go the usual way."""
+        if not _is_ours(scope["path"]) or len(whole.body) > MOST_BYTES:
+            return False
         try:
-            status, answer = await self._accept(state, scope, receive)
-        except NotAdmittedError as refusal:
-            stranger = refusal
-            status, answer = _told(_patience(state, scope, refusal))
-        except Refusal as refusal:
-            status, answer = _told(refusal)
-        state["metrics"].answered(status)
-        state["reach"](Point.WEBHOOK_BEFORE_ANSWER)
-        await _send(scope, send, status, answer)
-        if stranger:  # told after the answer: nobody waits for it
-            await _tell(state, scope, stranger)
+            headers = _checked_headers(scope)
+        except Refusal:
+            return False
+        asked = self._ask(scope, headers, bytes(whole.body))
+        asked.receipt.add_done_callback(lambda _: self._finish(asked, whole))
+        return True
 
-    async def _accept(self, state: State, scope: Scope, receive: Receive) -> tuple[int, Answer]:
-        headers = _checked_headers(scope)
-        body = await _body(receive)
-        state["reach"](Point.WEBHOOK_READ)
-        asked = self._together.ask(scope, headers, body)
+    def _finish(self, asked: Asked, whole: Whole) -> None:
         try:
-            receipt = await asked.receipt
-        except UnavailableError:
-            words = "the alert could not be stored: send it again"
-            raise Refusal(503, "unavailable", words) from None
-        return _invalid(asked.invalid, receipt) if asked.invalid else _receipt(receipt)
+            status, answer, stranger = _outcome(asked)
+            whole.answer(status, *_written(asked.scope, status, answer))
+        except Exception as error:  # noqa: BLE001  whatever it is, who asked is told
+            whole.fail(error)
+            return
+        if stranger:
+            telling = asyncio.create_task(_tell(asked.scope, stranger))
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            headers = _checked_headers(scope)
+            asked = self._ask(scope, headers, await _body(receive))
+        except Refusal as refusal:
+            outcome = Outcome(*_told(refusal))
+        else:
+            await asyncio.wait({asked.receipt})
+            outcome = _outcome(asked)
+        status, answer, stranger = outcome
+        headers, body = _written(scope, status, answer)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        if stranger:  # told after the answer: nobody waits for it
+            await _tell(scope, stranger)
+
+    def _ask(self, scope: Scope, headers: Mapping[bytes, bytes], body: bytes) -> Asked:
+        _state(scope)["reach"](Point.WEBHOOK_READ)
+        return self._together.ask(scope, headers, body)
+
+
+def _outcome(asked: Asked) -> Outcome:
+    try:
+        receipt = asked.receipt.result()
+    except NotAdmittedError as refusal:
+        return Outcome(*_told(_patience(asked.scope, refusal)), refusal)
+    except Refusal as refusal:
+        return Outcome(*_told(refusal))
+    except UnavailableError:
+        words = "the alert could not be stored: send it again"
+        return Outcome(*_told(Refusal(503, "unavailable", words)))
+    return Outcome(*(_invalid(asked.invalid, receipt) if asked.invalid else _receipt(receipt)))
+
+
+def _state(scope: Scope) -> State:
+    return cast("State", scope["state"])
 
 
 def _is_ours(path: str) -> bool:
@@ -80,18 +143,18 @@ def _told(refusal: Refusal) -> tuple[int, dict[str, Any]]:
     return refusal.status, words | refusal.more
 
 
-def _patience(state: State, scope: Scope, refusal: NotAdmittedError) -> Refusal:
+def _patience(scope: Scope, refusal: NotAdmittedError) -> Refusal:
     """After too many wrong tokens of an origin the next is told to wait; a right one never is."""
     acting_from.set(origin_in(scope))
-    seconds = state["refusals"].beyond() if refusal.guessed else None
+    seconds = _state(scope)["refusals"].beyond() if refusal.guessed else None
     if not seconds:
         return refusal
     problem = too_many(seconds)
     return Refusal(problem.status, problem.code, problem.detail, **problem.more)
 
 
-async def _tell(state: State, scope: Scope, refusal: NotAdmittedError) -> None:
-    refusals, door = state["refusals"], f"POST {PATH}"
+async def _tell(scope: Scope, refusal: NotAdmittedError) -> None:
+    refusals, door = _state(scope)["refusals"], f"POST {PATH}"
     if refusal.source:
         await refusals.elsewhere(refusal.source, proxied=_is_proxied(scope))
     if refusal.guessed:
@@ -107,15 +170,18 @@ def _is_proxied(scope: Scope) -> bool:
     return bool(named) and origin_in(scope) not in {hop.strip() for hop in hops}
 
 
-async def _send(scope: Scope, send: Send, status: int, answer: Answer) -> None:
+def _written(scope: Scope, status: int, answer: Answer) -> tuple[Headers, bytes]:
+    """Headers and body of an answer, which is counted."""
+    state = _state(scope)
+    state["metrics"].answered(status)
+    state["reach"](Point.WEBHOOK_BEFORE_ANSWER)
     body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
     headers = [JSON, (b"content-length", b"%d" % len(body)), *security_headers(scope)]
     if status in MORE:
         headers.append(MORE[status])
     if not isinstance(answer, str) and (later := answer.get("retry_after")):
         headers.append((b"retry-after", later.encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return headers, body
 
 
 def _checked_headers(scope: Scope) -> Mapping[bytes, bytes]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -52,7 +52,7 @@ def made_in(package: ModuleType) -> Iterator[type]:
                 yield made
 
 
-def shown_by(made: type) -> dict[str, object]:
+def shown_by(made: Any) -> dict[str, object]:
     """What a repr shows of the members, and what they are."""
     if is_dataclass(made):
         return {one.name: one.type for one in dataclasses.fields(made) if one.repr}
