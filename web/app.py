@@ -133,8 +133,10 @@ def create_app(
                 preparing.cancel()
                 with suppress(asyncio.CancelledError):
                     await preparing
+                await webhook.told()
 
-    return Webhook(SecurityHeaders(JsonBodies(Living(routes, living))))
+    webhook = Webhook(SecurityHeaders(JsonBodies(Living(routes, living))))
+    return webhook
 
 
 class Living:

@@ -17,7 +17,7 @@ from web.posted import PATH, NotAdmittedError, Refusal
 from web.security import security_headers
 from web.together import Asked, Together
 
-MOST_BYTES = 65_536
+MOST_BYTES, TELLING = 65_536, "telling"
 JSON = (b"content-type", b"application/json")
 MORE = {
     405: (b"allow", b"POST"),
@@ -84,6 +84,11 @@ class Webhook:
         asked.receipt.add_done_callback(lambda _: self._finish(asked, whole))
         return True
 
+    async def told(self) -> None:
+        """Return when the trail has everybody who was refused up to now."""
+        if self._telling:
+            await asyncio.wait(self._telling)
+
     def _finish(self, asked: Asked, whole: Whole) -> None:
         try:
             status, answer, stranger = _outcome(asked)
@@ -92,7 +97,7 @@ class Webhook:
             whole.fail(error)
             return
         if stranger:
-            telling = asyncio.create_task(_tell(asked.scope, stranger))
+            telling = asyncio.create_task(_tell(asked.scope, stranger), name=TELLING)
             self._telling.add(telling)
             telling.add_done_callback(self._telling.discard)
 

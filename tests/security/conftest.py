@@ -1,5 +1,5 @@
 """The fixtures of tests/web: one relay in process for each module."""
 
-from tests.web.conftest import listed, numbers, shared
+from tests.web.conftest import listed, numbers, route, shared
 
-__all__ = ["listed", "numbers", "shared"]
+__all__ = ["listed", "numbers", "route", "shared"]

@@ -11,9 +11,16 @@ from tests.web.stage import TOP_N, Relay, cloned, relay
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(template: str) -> AsyncGenerator[Relay]:
-    async with cloned(template) as url, relay(url) as one:
+async def shared(template: str, route: str) -> AsyncGenerator[Relay]:
+    parts = {"express": route == "express"}
+    async with cloned(template) as url, relay(url, parts=parts) as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def route() -> str:
+    """How requests come; modules about alerts have both."""
+    return "express"
 
 
 @pytest.fixture(scope="module")

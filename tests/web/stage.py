@@ -21,6 +21,8 @@ from demo.finviz import Account, MadeUpFinviz, made_up_market
 from main import Outside, build
 from tests.clones import address, fresh
 from tests.conftest import KEY
+from tests.web.express import by_express
+from web.webhook import Express
 
 WEBHOOK_TOKEN = "in-process-webhook-token-0123456789abcdef"
 UPDATE_TOKEN = "in-process-finviz-update-token-0123456789"
@@ -123,10 +125,13 @@ class Destination:
 
 
 @asynccontextmanager
-async def alive(app: ASGIApp, *, limited: bool = True) -> AsyncGenerator[ASGIApp]:
+async def alive(
+    app: Express, *, limited: bool = True, express: bool = True
+) -> AsyncGenerator[ASGIApp]:
     """Start and stop an application as a server does; requests carry the state it left.
 
-    Not ``limited``: it takes any number of wrong tokens.
+    Not ``limited``: it takes any number of wrong tokens. Without ``express`` all requests go by
+    plain ASGI, which our own server does with those that are not there whole.
     """
     state: dict[str, Any] = {}
     said: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
@@ -140,7 +145,8 @@ async def alive(app: ASGIApp, *, limited: bool = True) -> AsyncGenerator[ASGIApp
         state["refusals"].most = state["refusals"].most_together = 10**9
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, "state": dict(state)}, receive, send)
+        with_it = {**scope, "state": dict(state)}
+        await (by_express(app, with_it, receive, send) if express else app(with_it, receive, send))
 
     try:
         yield with_state
@@ -269,7 +275,8 @@ async def relay(
     """Build, start, and (``wait``) have a list. The test's own view goes by ``own_url``.
 
     Tests show more wrong tokens a minute than anybody else: only ``strict`` ones are limited.
-    Only those of a silent database are in a hurry with it (``leisure``, of its ``parts``).
+    Only those of a silent database are in a hurry with it (``leisure``, of its ``parts``; of them
+    is ``express``, too).
     """
     token = str(changes.get("finviz_auth_token", ""))
     email, password = (str(changes.get(f"finviz_{name}", "")) for name in ("email", "password"))
@@ -288,10 +295,11 @@ async def relay(
         notices=notices,
     )
     given: dict[str, Any] = {"leisure": LEISURE, **(parts or {})}
+    express = given.pop("express", True)
     built = build(settings(**changes), url, outside=outside, check_durability=False, **given)
     database = Database.connect(own_url or url, pool=2, patience=timedelta(seconds=20))
     async with (
-        alive(built, limited=strict) as app,
+        alive(built, limited=strict, express=express) as app,
         httpx.AsyncClient(
             transport=httpx.ASGITransport(app, client=("127.0.0.1", 40_000)),
             base_url="http://127.0.0.1:8000",

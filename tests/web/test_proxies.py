@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from ipaddress import ip_network
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from tests.web.stage import ADMIN_TOKEN, Relay, call, cloned, http_scope, relay, settings
 from web.proxies import Hosts, Proxies, name_of, names_of
+from web.webhook import Express, Whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -150,3 +151,48 @@ async def test_names_are_without_ports() -> None:
     assert names_of(PUBLIC, "192.168.1.5") == {"relay.example", "192.168.1.5"}
     assert names_of(PUBLIC, "0.0.0.0") == {"relay.example"}
     assert names_of(None, "192.168.1.5") == frozenset()
+
+
+class Noting:
+    """An application that notes what comes by express, and takes it."""
+
+    def __init__(self) -> None:
+        self.scopes: list[Scope] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError(scope, receive, send)
+
+    def express(self, scope: Scope, whole: Whole) -> bool:  # noqa: ARG002  as the protocol has it
+        self.scopes.append(scope)
+        return True
+
+
+def expressed(app: Express, path: str, *headers: tuple[bytes, bytes]) -> bool:
+    return app.express(http_scope("POST", path, headers), cast("Whole", None))
+
+
+async def test_a_proxy_is_believed_by_express_too() -> None:
+    """A whole request must not come from where another one would not."""
+    told = [(b"x-forwarded-for", b"203.0.113.7"), (b"x-forwarded-proto", b"https")]
+    for trusted, found in (("127.0.0.1", "203.0.113.7"), ("10.0.0.0/8", "127.0.0.1")):
+        app = Noting()
+        assert expressed(Proxies(app, [ip_network(trusted)]), "/webhook/in", *told)
+        [scope] = app.scopes
+        assert scope["client"][0] == found
+        assert scope["scheme"] == ("https" if found == "203.0.113.7" else "http")
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "passes"),
+    [
+        ("/webhook/in", b"elsewhere.example", True),
+        ("/admin", b"relay.example", True),
+        ("/admin", b"elsewhere.example", False),
+    ],
+)
+async def test_another_name_is_none_by_express_either(
+    path: str, host: bytes, *, passes: bool
+) -> None:
+    app = Noting()
+    assert expressed(Hosts(app, {"relay.example"}), path, (b"host", host)) is passes
+    assert len(app.scopes) == passes

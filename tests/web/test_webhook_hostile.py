@@ -12,6 +12,12 @@ from tests.web.stage import WEBHOOK_TOKEN, Relay, call
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+
+@pytest.fixture(scope="module", params=["asgi", "express"])
+def route(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 PATH = f"/webhook/in/{WEBHOOK_TOKEN}"
 MOST = 65_536
 few = settings(

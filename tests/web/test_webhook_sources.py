@@ -28,6 +28,12 @@ from tests.web.stage import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+
+@pytest.fixture(scope="module", params=["asgi", "express"])
+def route(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 NUMBERS = count()
 
 
