@@ -22,7 +22,7 @@ from database.journal import Entry, Receipt
 from database.migrate import ROLE
 from database.pool import Database, UnavailableError, is_unavailable
 from engine_room import House
-from engines.relay.intake import Intake
+from engines.relay.intake import Intake, Waiting
 from engines.worker import Bell
 from launcher import serve
 from launcher.server import Application
@@ -41,8 +41,22 @@ class OneByOne(Intake):
     """Appends each alert by itself; nothing is left for ``step``."""
 
     own: Turns = field(repr=False)
+    under_way: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
-    async def accept(self, entry: Entry) -> Receipt:
+    def put(self, entry: Entry, receipt: Waiting) -> None:
+        task = asyncio.ensure_future(self._answer(entry, receipt))
+        self.under_way.add(task)
+        task.add_done_callback(self.under_way.discard)
+
+    async def _answer(self, entry: Entry, receipt: Waiting) -> None:
+        try:
+            found = await self._stored(entry)
+        except Exception as error:  # noqa: BLE001  whatever it is, who asked is told
+            receipt.set_exception(error)
+        else:
+            receipt.set_result(found)
+
+    async def _stored(self, entry: Entry) -> Receipt:
         connection = await self.own.get()
         try:
             (receipt,) = await journal.append(connection, [entry])
