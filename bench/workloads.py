@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 
-from starlette.types import Message
 from uvicorn.loops.auto import auto_loop_factory
 
 from bench.stage import KEY, TOKEN, alerts
@@ -43,7 +42,7 @@ from engines.metrics import Metrics
 from engines.relay.intake import Intake
 from engines.universe.finviz_page import read_page
 from web.dependencies import Rules
-from web.webhook import Webhook
+from web.webhook import Headers, Webhook
 
 Work: TypeAlias = Callable[[], object]
 
@@ -93,29 +92,34 @@ def _accepting(stack: ExitStack) -> Work:
     webhook = Webhook(nobody)
 
     async def at_once() -> None:
-        asked = [
-            asyncio.ensure_future(_post(webhook, state, body))
-            for body, _ in zip(bodies, range(AT_ONCE), strict=False)
-        ]
-        while not all(one.done() for one in asked):
+        asked = [_Whole(bytearray(body)) for body, _ in zip(bodies, range(AT_ONCE), strict=False)]
+        for one in asked:
+            assert webhook.express(_scope(state, one.body), one)
+        while not all(one.status for one in asked):
             await asyncio.sleep(0)
             await intake.step()
-        for status in await asyncio.gather(*asked):
-            assert status == 202
+        for one in asked:
+            assert one.status == 202
 
     return lambda: runner.run(at_once())
 
 
-async def _post(webhook: Webhook, state: dict[str, Any], body: bytes) -> int:
-    said: list[Message] = []
+@dataclass(slots=True)
+class _Whole:
+    """A request as the relay's server brings it; ``status`` is how it was answered."""
 
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+    body: bytearray
+    status: int = 0
 
-    async def send(message: Message) -> None:
-        said.append(message)
+    def answer(self, status: int, headers: Headers, body: bytes) -> None:  # noqa: ARG002  the server's part
+        self.status = status
 
-    scope = {
+    def fail(self, error: Exception) -> None:
+        raise error
+
+
+def _scope(state: dict[str, Any], body: bytearray) -> dict[str, Any]:
+    return {
         "type": "http",
         "method": "POST",
         "scheme": "http",
@@ -131,8 +135,6 @@ async def _post(webhook: Webhook, state: dict[str, Any], body: bytes) -> int:
         "client": ("127.0.0.1", 50_000),
         "state": state,
     }
-    await webhook(scope, receive, send)
-    return said[0]["status"]
 
 
 RULES = Rules(
