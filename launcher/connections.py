@@ -166,9 +166,16 @@ class Connection(HttpToolsProtocol):
         exchange, self._arrived = self._arrived, None
         if exchange is None or self.transport.is_closing():
             return
+        try:
+            if not self._takes(exchange):
+                self._start_asgi_task(exchange, self.app)
+        except Exception as error:  # noqa: BLE001  whatever it is, who asked is told
+            exchange.fail(error)
+
+    def _takes(self, exchange: Exchange) -> bool:
+        """Whether the application takes it by express."""
         is_whole = not (exchange.more_body or exchange.waiting_for_100_continue)
-        if not (is_whole and self._express and self._express(exchange.scope, exchange)):
-            self._start_asgi_task(exchange, self.app)
+        return is_whole and self._express and self._express(exchange.scope, exchange)
 
     def _describe(self, method: bytes, version: str) -> None:
         """Add to the scope what is known now, as uvicorn does."""

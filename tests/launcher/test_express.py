@@ -22,7 +22,7 @@ POST = b"POST /%b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n%b\r\n"
 class Taking:
     """An application that says which way a request came; at /asgi it takes none by express.
 
-    It answers /later when it is told to, and fails at /broken.
+    It answers /later when it is told to, and fails at /broken and /raises.
     """
 
     waiting: list[Any] = field(default_factory=list[Any])
@@ -36,6 +36,8 @@ class Taking:
     def express(self, scope: Scope, whole: Any) -> bool:
         if scope["path"] == "/asgi":
             return False
+        if scope["path"] == "/raises":
+            raise ValueError("made up")
         if scope["path"] == "/broken":
             whole.fail(ValueError("made up"))
         elif scope["path"] == "/later":
@@ -157,8 +159,9 @@ async def test_one_connection_takes_one_after_the_other(wire: Wire) -> None:
             assert (await body(line)).endswith(b" /" + path + b" hi")
 
 
-async def test_a_failure_is_answered(wire: Wire) -> None:
-    told = await wire.say(POST % (b"broken", b"") + b"hi")
+@pytest.mark.parametrize("path", [b"broken", b"raises"])
+async def test_a_failure_is_answered(wire: Wire, path: bytes) -> None:
+    told = await wire.say(POST % (path, b"") + b"hi")
     assert told.startswith(b"HTTP/1.1 500 ")
     assert b"made up" not in told
 
