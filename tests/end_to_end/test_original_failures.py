@@ -231,9 +231,9 @@ def test_a_crash_leaves_no_phantom_and_loses_nothing(tmp_path: Path) -> None:
         known = held(stage)
         heard = {arrival.id for arrival in stage.destination.arrivals}
         assert {id for id, state in known.items() if state == "open"} <= heard
-        happens(lambda: set(held(stage).values()) == {"open"}, 120, "every position open")
+        open_ = dict.fromkeys(buys, "open")  # some may have been undecided when it was killed
+        happens(lambda: held(stage) == open_, 120, "every position open")
         assert {arrival.id for arrival in stage.destination.arrivals} == buys
-        assert held(stage).keys() == buys
         stage.relay.wait_for_list(50)
         assert stage.relay.read(f"/api/signals/{refused}")["status"] == "rejected"
 
