@@ -59,7 +59,7 @@ class Rules:
 
 
 class State(TypedDict):
-    """Built by main's lifespan, carried by Starlette, read only here and in `web.webhook`."""
+    """Built by main's lifespan, carried by Starlette, read only here and where alerts come in."""
 
     intake: Intake
     doorkeeper: Doorkeeper

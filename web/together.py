@@ -1,7 +1,6 @@
 """Alerts that arrive together are read together: one step for all of them, then the next.
 
-Each step's code is in the processor's cache then: alerts read one after the other, between all
-that a request takes besides, cost twice as much.
+One after the other, between all that a request takes besides, they cost twice as much (ADR 40).
 """
 
 import asyncio
@@ -13,10 +12,11 @@ from starlette.types import Scope
 
 from database.journal import Entry
 from database.pool import UnavailableError
-from domain.alert import Invalid, parse
+from domain.alert import Invalid, Parsed, parse
+from domain.source import Source
 from engines.relay.intake import Waiting
 from web.dependencies import State
-from web.posted import Refusal, check_backlog, entry_of, posted, read, source_of
+from web.posted import Posted, Refusal, check_backlog, entry_of, posted, read, source_of
 
 MOST = 64
 """Read at once: their commit can begin before the others are read."""
@@ -60,7 +60,7 @@ class Together:
 
 
 def _hand_over(asked: Sequence[Asked]) -> None:
-    """To the intake. Where one is refused all are read again, alone: none fails for another."""
+    """To the intake. Where one breaks us all are read again, alone: none fails for another."""
     try:
         entries = _entries(asked)
     except Exception as error:  # noqa: BLE001  whatever it is, who asked is told
@@ -68,9 +68,10 @@ def _hand_over(asked: Sequence[Asked]) -> None:
             _refuse(asked[0], error)
             return
         for one in asked:
-            _hand_over([one])
+            if not one.receipt.done():
+                _hand_over([one])
         return
-    for one, entry in zip(asked, entries, strict=True):
+    for one, entry in entries:
         state = _state(one)
         try:
             check_backlog(state, entry)
@@ -79,17 +80,35 @@ def _hand_over(asked: Sequence[Asked]) -> None:
             _refuse(one, error)
 
 
-def _entries(asked: Sequence[Asked]) -> list[Entry]:
-    """What is journaled of each. Raises what any of them is refused for."""
+def _entries(asked: Sequence[Asked]) -> list[tuple[Asked, Entry]]:
+    """What is journaled of each who is let in; the others are told here."""
     state = _state(asked[0])
-    said = [posted(one.scope, one.headers, one.body) for one in asked]
-    parsed = [parse(one.body, one.content_type) for one in said]
-    sources = [source_of(state, *one) for one in zip(said, parsed, strict=True)]
-    readings = [read(state, *one) for one in zip(sources, parsed, strict=True)]
-    for one, reading in zip(asked, readings, strict=True):
+    came = [(one, said) for one in asked if (said := _said(one))]
+    parsed = [(one, said, parse(said.body, said.content_type)) for one, said in came]
+    admitted = [(*each, source) for each in parsed if (source := _admitted(state, *each))]
+    readings = [read(state, source, found) for _, _, found, source in admitted]
+    for (one, *_), reading in zip(admitted, readings, strict=True):
         one.invalid = reading if isinstance(reading, Invalid) else None
-    whole = zip(sources, said, parsed, readings, strict=True)
-    return [entry_of(state, *one) for one in whole]
+    return [
+        (one, entry_of(state, source, said, found, reading))
+        for (one, said, found, source), reading in zip(admitted, readings, strict=True)
+    ]
+
+
+def _said(asked: Asked) -> Posted | None:
+    try:
+        return posted(asked.scope, asked.headers, asked.body)
+    except Refusal as refusal:
+        _refuse(asked, refusal)
+        return None
+
+
+def _admitted(state: State, asked: Asked, said: Posted, parsed: Parsed | Invalid) -> Source | None:
+    try:
+        return source_of(state, said, parsed)
+    except Refusal as refusal:
+        _refuse(asked, refusal)
+        return None
 
 
 def _state(asked: Asked) -> State:

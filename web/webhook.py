@@ -1,4 +1,4 @@
-"""POST /webhook/in: where alerts arrive. Plain ASGI in front of the framework: the hot path."""
+"""POST /webhook/in: where alerts arrive, in front of the framework; by ASGI, or by express."""
 
 import asyncio
 import json
@@ -17,7 +17,8 @@ from web.posted import PATH, NotAdmittedError, Refusal
 from web.security import security_headers
 from web.together import Asked, Together
 
-MOST_BYTES, TELLING = 65_536, "telling"
+MOST_BYTES = 65_536
+TELLING = "telling"
 JSON = (b"content-type", b"application/json")
 MORE = {
     405: (b"allow", b"POST"),

@@ -105,14 +105,23 @@ async def test_the_first_are_handed_over_before_the_last_are_read(
 
 @pytest.mark.parametrize("at", [0, 5, 9])
 async def test_one_that_is_refused_is_refused_alone(
-    state: dict[str, Any], keeping: Keeping, at: int
+    state: dict[str, Any], keeping: Keeping, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And the others are not read once more for it."""
+    bodies: list[bytes] = []
+
+    def counted(body: bytes, content_type: str) -> Parsed | Invalid:
+        bodies.append(body)
+        return parse(body, content_type)
+
+    monkeypatch.setattr(together, "parse", counted)
     reader = Together()
     given = [asking(state, alert(number)) for number in range(10)]
     given[at] = asking(state, alert(at), WEBHOOK_TOKEN[:-1] + "g")
     found = await ended([reader.ask(*one) for one in given])
     assert [place for place, one in enumerate(found) if isinstance(one, NotAdmittedError)] == [at]
     assert [entry.ticker for entry in keeping.given] == [f"T{n}" for n in range(10) if n != at]
+    assert bodies == [alert(number) for number in range(10)]
 
 
 async def test_one_that_breaks_us_breaks_alone(
