@@ -1,10 +1,10 @@
 """The journal: every alert that reached us, in the order we acknowledged it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from asyncpg.pgproto import pgproto  # pyright: ignore[reportMissingTypeStubs]
 from sqlalchemy import TextClause, text
@@ -101,13 +101,14 @@ COLUMNS: dict[str, str] = {
     "side": "text",
     "closes": "boolean",
     "partial": "boolean",
-    "price": "numeric",
+    "price": "text",
     "price_text": "text",
     "sender_time": "timestamptz",
     "sent_at": "timestamptz",
     "hop": "smallint",
     "traceparent": "text",
 }
+# A price is told as text: the driver takes a Decimal apart, for five times the time.
 GIVEN = COLUMNS | {"rank": "integer", "cutoff": "integer"}
 """With where the list rejects it; no cutoff: it is left to the gate."""
 
@@ -116,25 +117,30 @@ ALWAYS = frozenset(
 )
 """Columns that are never null: where all of a batch agree, it is said once."""
 
-NAMES = ", ".join(f'"{name}"' for name in GIVEN)
 ARRAYS = {name: f"CAST(:{name} AS {kind}[])" for name, kind in GIVEN.items()}
-ONES = {name: f"ARRAY[CAST(:{name} AS {kind})]" for name, kind in GIVEN.items()}
-"""For one alert: an array of one costs the driver several times as much as its value."""
+TOLD = [
+    f'coalesce(given."{name}", ({array})[1]) AS "{name}"' if name in ALWAYS else f'given."{name}"'
+    for name, array in ARRAYS.items()
+]
+MANY = f"""
+    SELECT {", ".join(TOLD)}, place
+    FROM ROWS FROM (unnest({", ".join(ARRAYS.values())}))
+    WITH ORDINALITY AS given ({", ".join(f'"{name}"' for name in GIVEN)}, place)
+"""
+"""A batch, told column by column; what an array is too short for is null."""
+
+ONES = [f'CAST(:{name} AS {kind}) AS "{name}"' for name, kind in GIVEN.items()]
+ONE = f"SELECT {', '.join(ONES)}, 1 AS place"
+"""One alert: arrays of one, and what takes them apart, cost both sides more than it does."""
 
 
-def _appending(arrays: Mapping[str, str]) -> TextClause:
-    """The statement, with its values given like that; what an array is too short for is null."""
-    told = [
-        f'coalesce(given."{name}", ({arrays[name]})[1]) AS "{name}"'
-        if name in ALWAYS
-        else f'given."{name}"'
-        for name in GIVEN
-    ]
+def _appending(entries: str, *, sorts: bool) -> TextClause:
+    """The statement for entries that are given so."""
     return text(
         _APPEND.format(
-            values=", ".join(arrays.values()),
-            names=NAMES,
-            told=", ".join(told),
+            entries=entries,
+            in_order="ORDER BY place" if sorts else "",
+            by_step="ORDER BY step" if sorts else "",
             newest=NEWEST,
             unlisted=Reason.NOT_IN_LIST,
         )
@@ -154,14 +160,11 @@ _APPEND = """
     ), clock AS MATERIALIZED (
         SELECT clock_timestamp() AS at FROM turn
     ), alert AS MATERIALIZED (
-        SELECT told.*, clock.at,
+        SELECT told.*, clock.at, CAST(told.price AS numeric) AS exact_price,
                lifetime + least(
                    clock.at, CASE WHEN sent_at <= clock.at + interval '5 seconds' THEN sent_at END
                ) AS expires_at
-        FROM clock, (
-            SELECT {told}, place
-            FROM ROWS FROM (unnest({values})) WITH ORDINALITY AS given ({names}, place)
-        ) AS told
+        FROM clock, ({entries}) AS told
     ), ruled AS MATERIALIZED (
         SELECT version FROM clock, gate
         WHERE version = CAST(:gate_version AS bigint) AND paused_at IS NULL
@@ -203,14 +206,14 @@ _APPEND = """
             id, source, ticker, exchange, symbol, side, closes, partial, price, price_text,
             sender_time, clock_skew, hop, content_type, body, body_sealed, received_at, expires_at,
             traceparent, status, reason, judged_at, universe_version, rank, cutoff, list_age_ms)
-        SELECT id, source, ticker, exchange, symbol, side, closes, partial, price, price_text,
+        SELECT id, source, ticker, exchange, symbol, side, closes, partial, exact_price, price_text,
                sender_time, coalesce(sent_at > at + interval '5 seconds', false),
                hop, content_type, body, body_sealed, at, expires_at, traceparent,
                status, reason, CASE WHEN status <> 'received' THEN at END, universe_version,
                CASE WHEN gate_version IS NOT NULL THEN rank END,
                CASE WHEN gate_version IS NOT NULL THEN cutoff END, age
         FROM judged
-        ORDER BY place
+        {in_order}
         RETURNING id, status, reason, received_at, source, ticker, side, universe_version, rank,
                   cutoff, list_age_ms
     ), told AS (
@@ -225,12 +228,12 @@ _APPEND = """
                 'cutoff', cutoff, 'list_age_ms', list_age_ms, 'gate_version', gate_version))
             WHERE status <> 'received'
         ) AS steps
-        ORDER BY step
+        {by_step}
     )
     SELECT array_agg(id) AS ids, array_agg(status) AS statuses FROM journaled
 """
-APPEND = _appending(ARRAYS)
-APPEND_ONE = _appending(ONES)
+APPEND = _appending(MANY, sorts=True)
+APPEND_ONE = _appending(ONE, sorts=False)
 
 # Runs after APPEND, so that it sees keys another replica committed meanwhile.
 FOLD = text("""
@@ -283,22 +286,28 @@ def _new(entry: Entry, status: str | None) -> Receipt | None:
 
 def _with_values(
     entries: Sequence[Entry], places: Sequence[Place | None]
-) -> tuple[TextClause, dict[str, object]]:
+) -> tuple[TextClause, dict[str, Any]]:
     """The statement for so many, and its values."""
     if len(entries) == 1:
-        given = (*entries[0], *(places[0] or NOWHERE))
-        return APPEND_ONE, dict(zip(GIVEN, given, strict=True))
+        given = dict(zip(GIVEN, (*entries[0], *(places[0] or NOWHERE)), strict=True))
+        return APPEND_ONE, given | {"price": _text(entries[0].price)}
     columns = [*zip(*entries, strict=True), *zip(*(one or NOWHERE for one in places), strict=True)]
     named = zip(GIVEN, columns, strict=True)
-    return APPEND, {name: _column(name, values) for name, values in named}
+    given = {name: _column(name, values) for name, values in named}
+    prices = given["price"]
+    return APPEND, given | {"price": prices and [_text(price) for price in prices]}
 
 
-def _column(name: str, values: Sequence[object]) -> Sequence[object] | None:
+def _column(name: str, values: Sequence[Any]) -> Sequence[Any] | None:
     """As short as it can be told: the driver spends most of its time on elements."""
     first = values[0]
     if (first is not None and name not in ALWAYS) or values.count(first) < len(values):
         return values
     return None if first is None else values[:1]
+
+
+def _text(price: Decimal | None) -> str | None:
+    return None if price is None else str(price)
 
 
 def _in_force(early: Early | None) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """What the words of an alert mean: buy or sell, and does it open a position or end one."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, auto
@@ -132,14 +132,18 @@ def instruction(fields: Mapping[str, Any]) -> Instruction:
     Raises InvalidError: no, unknown, unsupported or contradicting words, or a placeholder in one.
     """
     said = tuple([item for item in fields.items() if item[0] in _TELLING])
-    if len(said) <= _MOST_REMEMBERED and all(_is_short(value) for _, value in said):
-        return _remembered(said)
-    return _read(dict(said))
+    return _remembered(said) if _are_short(said) else _read(dict(said))
 
 
-def _is_short(value: object) -> bool:
-    """Whether a value may be remembered: templates say the same few words with every alert."""
-    return isinstance(value, bool) or (isinstance(value, str) and len(value) <= _LONGEST_WORD)
+def _are_short(said: Collection[tuple[str, Any]]) -> bool:
+    """Whether they may be remembered: templates say the same few words with every alert."""
+    for _, value in said:
+        is_short = isinstance(value, bool) or (
+            isinstance(value, str) and len(value) <= _LONGEST_WORD
+        )
+        if not is_short:
+            return False
+    return len(said) <= _MOST_REMEMBERED
 
 
 @lru_cache(maxsize=1_024)

@@ -1,8 +1,8 @@
 """A request and its answer as uvicorn has them, with the answer written in one piece."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import (
     HEADER_RE,
@@ -21,6 +21,12 @@ WENT_WRONG = (
 
 UNREMEMBERED = frozenset({b"set-cookie", b"location"})
 """Headers that differ from answer to answer, or hold a secret."""
+
+
+MOST_WRITTEN = 256
+"""Heads of answers that are remembered."""
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
 class Exchange(RequestResponseCycle):
@@ -96,13 +102,13 @@ class Exchange(RequestResponseCycle):
 
     # ── Without a task ──────────────────────────────────────────────────────────────────────
 
-    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        """Answer at once, whole, with headers that many answers have, and that hold no secret.
+    def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer at once, whole. Headers that come again as the same tuple are written once.
 
         Raises RuntimeError where they say another length.
         """
         if not self.disconnected:
-            self._begin(_remembered_head(status, (*self.default_headers, *headers)))
+            self._begin(_head_of(status, self.default_headers, headers))
             self._go_on(body, more=False)
 
     def fail(self, error: Exception) -> None:
@@ -129,6 +135,18 @@ class Head(NamedTuple):
     closes: bool = False
 
 
+class _Written(NamedTuple):
+    """A head, and what it is of: held here, so that nothing else gets its place in memory."""
+
+    status: int
+    always: Headers
+    headers: Headers
+    head: Head
+
+
+_WRITTEN: dict[int, _Written] = {}
+
+
 def _head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Head:
     """Raises RuntimeError where one holds what must not stand in it."""
     lines, said = [STATUS_LINE[status]], dict[bytes, bytes]()
@@ -147,7 +165,19 @@ def _head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Head:
     )
 
 
-_remembered_head = lru_cache(maxsize=256)(_head)
+def _head_of(status: int, always: Headers, headers: Headers) -> Head:
+    """By which tuples they are: to compare what is in them costs as much as a small answer.
+
+    ``always`` is another every second, when its date is.
+    """
+    known = _WRITTEN.get(id(headers))
+    if known and known.status == status and known.always is always and known.headers is headers:
+        return known.head
+    if len(_WRITTEN) >= MOST_WRITTEN:
+        _WRITTEN.clear()
+    head = _head(status, (*always, *headers))
+    _WRITTEN[id(headers)] = _Written(status, always, headers, head)
+    return head
 
 
 def _line(name: bytes, value: bytes) -> tuple[bytes, bool]:

@@ -57,10 +57,10 @@ class SecurityHeaders:
 
 def security_headers(scope: Mapping[str, Any]) -> Sequence[tuple[bytes, bytes]]:
     """Those of an answer to this request."""
-    return BY_HTTPS if _by_https(scope) else EVERYWHERE
+    return BY_HTTPS if by_https(scope) else EVERYWHERE
 
 
-def _by_https(scope: Mapping[str, Any]) -> bool:
+def by_https(scope: Mapping[str, Any]) -> bool:
     """By what the server or its proxy says, or by the address that the operator gave."""
     public_url = scope["state"]["rules"].public_url or ""
     return scope["scheme"] in {"https", "wss"} or public_url.startswith("https:")

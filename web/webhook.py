@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+from functools import lru_cache
+from typing import Any, Protocol, TypeAlias, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,7 +15,7 @@ from domain.signal import SignalStatus
 from engines.failpoints import Point
 from web.dependencies import State, origin_in, too_many
 from web.posted import PATH, NotAdmittedError, Refusal
-from web.security import security_headers
+from web.security import BY_HTTPS, EVERYWHERE, by_https
 from web.together import Asked, Together
 
 MOST_BYTES = 65_536
@@ -30,14 +31,8 @@ MORE = {
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 Answer: TypeAlias = str | Mapping[str, Any]
 """A receipt, written already, or the words of a refusal."""
-
-
-class Outcome(NamedTuple):
-    """Status and words of an answer; ``stranger`` was not let in, which is to be told of."""
-
-    status: int
-    answer: Answer
-    stranger: NotAdmittedError | None = None
+Outcome: TypeAlias = tuple[int, Answer, NotAdmittedError | None]
+"""Status and words of an answer; and who was not let in, which is to be told of."""
 
 
 class Whole(Protocol):
@@ -107,7 +102,7 @@ class Webhook:
             headers = _checked_headers(scope)
             asked = self._ask(scope, headers, await _body(receive))
         except Refusal as refusal:
-            outcome = Outcome(*_told(refusal))
+            outcome = _refused(refusal)
         else:
             await asyncio.wait({asked.receipt})
             outcome = _outcome(asked)
@@ -127,13 +122,17 @@ def _outcome(asked: Asked) -> Outcome:
     try:
         receipt = asked.receipt.result()
     except NotAdmittedError as refusal:
-        return Outcome(*_told(_patience(asked.scope, refusal)), refusal)
+        return *_told(_patience(asked.scope, refusal)), refusal
     except Refusal as refusal:
-        return Outcome(*_told(refusal))
+        return _refused(refusal)
     except UnavailableError:
         words = "the alert could not be stored: send it again"
-        return Outcome(*_told(Refusal(503, "unavailable", words)))
-    return Outcome(*(_invalid(asked.invalid, receipt) if asked.invalid else _receipt(receipt)))
+        return _refused(Refusal(503, "unavailable", words))
+    return _invalid(asked.invalid, receipt) if asked.invalid else _receipt(receipt)
+
+
+def _refused(refusal: Refusal) -> Outcome:
+    return *_told(refusal), None
 
 
 def _state(scope: Scope) -> State:
@@ -179,15 +178,21 @@ def _is_proxied(scope: Scope) -> bool:
 def _written(scope: Scope, status: int, answer: Answer) -> tuple[Headers, bytes]:
     """Headers and body of an answer, which is counted."""
     state = _state(scope)
-    state["metrics"].answered(status)
+    state["metrics"].alerts.answered(status)
     state["reach"](Point.WEBHOOK_BEFORE_ANSWER)
     body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
-    headers = [JSON, (b"content-length", b"%d" % len(body)), *security_headers(scope)]
-    if status in MORE:
-        headers.append(MORE[status])
+    headers = _headers(status, len(body), by_https(scope))
     if not isinstance(answer, str) and (later := answer.get("retry_after")):
-        headers.append((b"retry-after", later.encode()))
+        headers = (*headers, (b"retry-after", later.encode()))
     return headers, body
+
+
+@lru_cache(maxsize=256)
+def _headers(status: int, length: int, https: bool) -> Headers:  # noqa: FBT001  by place: a name costs
+    """Those of an answer, as one tuple for all that are alike."""
+    more = (MORE[status],) if status in MORE else ()
+    always = BY_HTTPS if https else EVERYWHERE
+    return (JSON, (b"content-length", b"%d" % length), *always, *more)
 
 
 def _checked_headers(scope: Scope) -> Mapping[bytes, bytes]:
@@ -222,7 +227,7 @@ async def _body(receive: Receive) -> bytes:
             return b"".join(chunks)
 
 
-def _receipt(receipt: Receipt) -> tuple[int, str]:
+def _receipt(receipt: Receipt) -> Outcome:
     """JSON by hand, of words that need no escapes.
 
     What is new was received, and its verdict comes after: some have it already, and nobody is to
@@ -232,14 +237,15 @@ def _receipt(receipt: Receipt) -> tuple[int, str]:
     status = SignalStatus.RECEIVED if early else receipt.status
     ticker = f'"{receipt.ticker}"' if receipt.ticker else "null"
     duplicate = "true" if receipt.duplicate else "false"
-    return 200 if receipt.duplicate else 202, (
+    words = (
         f'{{"signal_id": "{receipt.id}", "status": "{status}", '
         f'"ticker": {ticker}, "duplicate": {duplicate}}}'
     )
+    return 200 if receipt.duplicate else 202, words, None
 
 
-def _invalid(invalid: Invalid, receipt: Receipt) -> tuple[int, dict[str, Any]]:
-    return 422 if invalid.readable else 400, {
+def _invalid(invalid: Invalid, receipt: Receipt) -> Outcome:
+    words = {
         "error": invalid.detail,
         "code": invalid.code,
         "detail": invalid.detail,
@@ -247,3 +253,4 @@ def _invalid(invalid: Invalid, receipt: Receipt) -> tuple[int, dict[str, Any]]:
         "status": SignalStatus.INVALID,
         "duplicate": receipt.duplicate,
     }
+    return 422 if invalid.readable else 400, words, None

@@ -40,12 +40,12 @@ Waiting: TypeAlias = "asyncio.Future[Receipt]"
 class _Asked:
     """One alert in a commit, and everybody who sent those very bytes meanwhile.
 
-    ``waiting`` is who, and since when; ``until`` is when all are told that it was not stored.
+    ``until`` is when all are told that it was not stored; ``waiting`` is who, and since when.
     """
 
     entry: Entry
     until: float
-    waiting: list[tuple[Waiting, float]] = field(default_factory=list[tuple[Waiting, float]])
+    waiting: list[tuple[Waiting, float]]
 
 
 @dataclass(slots=True)
@@ -102,12 +102,13 @@ class Intake:
         loop = room.loop = room.loop or asyncio.get_running_loop()
         began = loop.time()
         asked = room.waiting.get(entry.key)
-        if asked is None:
-            asked = _Asked(entry, began + self.budget.total_seconds())
-            room.waiting[entry.key] = asked
-            if len(room.waiting) == 1:
-                self.wake()
-        asked.waiting.append((receipt, began))
+        if asked is not None:
+            asked.waiting.append((receipt, began))
+            return
+        asked = _Asked(entry, began + self.budget.total_seconds(), [(receipt, began)])
+        room.waiting[entry.key] = asked
+        if len(room.waiting) == 1:
+            self.wake()
         if room.alarm is None:
             room.alarm = loop.call_at(asked.until, self._refuse_late)
 
@@ -166,8 +167,8 @@ class Intake:
         now = asyncio.get_running_loop().time()
         for asked, receipt in zip(taken, receipts, strict=True):
             _answer(asked, receipt)
-            for _, began in asked.waiting:
-                self.metrics.accept_seconds.observe(now - began)
+        waited = [now - began for asked in taken for _, began in asked.waiting]
+        self.metrics.alerts.committed(waited)
         self._pass_on(receipts)
 
     def _pass_on(self, receipts: Sequence[Receipt | None]) -> None:

@@ -14,9 +14,10 @@ from engines.siblings import Place, Siblings
 
 def sibling(folder: Path, number: int, alerts: int) -> Siblings:
     metrics = Metrics()
-    metrics.accepted.labels("202").inc(alerts)
+    for _ in range(alerts):
+        metrics.alerts.answered(202)
     metrics.list_trust.state("fresh")
-    metrics.accept_seconds.observe(0.01)
+    metrics.alerts.committed([0.01])
     return Siblings(Place(number, 3, folder), metrics)
 
 

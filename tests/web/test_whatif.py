@@ -39,11 +39,12 @@ async def found(relay: Relay, since: datetime, **asked: object) -> Any:
 
 
 async def decided(relay: Relay, *alerts: tuple[str, str]) -> list[Any]:
-    ids = [
-        (await relay.post({"ticker": ticker, "action": action})).json()["signal_id"]
-        for ticker, action in alerts
-    ]
-    return [await relay.settled(id) for id in ids]
+    """One after the other: a sell that overtakes its buy is told of some time later."""
+    lives: list[Any] = []
+    for ticker, action in alerts:
+        posted = await relay.post({"ticker": ticker, "action": action})
+        lives.append(await relay.settled(posted.json()["signal_id"]))
+    return lives
 
 
 async def test_only_what_is_asked_flips_and_nothing_is_written(shared: Relay) -> None:
