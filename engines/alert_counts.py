@@ -7,7 +7,6 @@ from itertools import accumulate
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
-from prometheus_client.utils import INF, floatToGoString
 
 
 class AlertCounts:
@@ -17,9 +16,9 @@ class AlertCounts:
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = (*bounds, INF)
+        self._bounds = bounds
         self._answers = Counter[int]()
-        self._within = [0] * len(self._bounds)
+        self._within = [0] * (len(bounds) + 1)
         self._seconds = 0.0
 
     def answered(self, status: int) -> None:
@@ -43,7 +42,7 @@ class AlertCounts:
         for status, number in self._answers.items():
             answers.add_metric([str(status)], number)
         yield answers
-        bounds = map(floatToGoString, self._bounds)
+        bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
         yield HistogramMetricFamily(
             "relay_accept_seconds",
             "Alert read to committed",

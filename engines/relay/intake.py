@@ -65,9 +65,11 @@ class _Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """``accept`` may be called by any number of requests; ``step`` commits what they left.
+    """``put`` may be called by any number of requests; ``step`` commits what they left.
 
-    A batch is whatever arrived while the last one was being written: nothing waits to fill it.
+    A batch is whatever arrived while the last one was being written: nothing waits to fill it. Who
+    goes away does not take an alert back: the commit runs on without him. But what was refused for
+    want of time is not begun later: its life would count anew.
     """
 
     database: Dedicated
@@ -80,16 +82,6 @@ class Intake:
     reach: Reach = passes
     early: EarlyVerdicts = field(default_factory=EarlyVerdicts)
     _room: _Room = field(default_factory=_Room, init=False)
-
-    async def accept(self, entry: Entry) -> Receipt:
-        """Return once the alert is on disk. Raises UnavailableError when that takes too long.
-
-        A caller that goes away does not take its alert back: the commit runs on without it. But
-        what was refused for want of time is not begun later: its life would count anew.
-        """
-        receipt: Waiting = asyncio.get_running_loop().create_future()
-        self.put(entry, receipt)
-        return await receipt
 
     def put(self, entry: Entry, receipt: Waiting) -> None:
         """Have ``receipt`` set once the alert is on disk, or to UnavailableError.

@@ -8,6 +8,7 @@ from database import journal
 from database.pool import Database
 from engines.metrics import Metrics
 from tests.database.rows import an_entry
+from tests.engines.accepting import accept
 
 TRANSACTIONS = text("SELECT count(DISTINCT CAST(xmin AS text)) AS found FROM signals")
 
@@ -38,7 +39,7 @@ async def test_each_alert_has_a_transaction_of_its_own(database: Database) -> No
         wake_gatekeeper=lambda: None,
     )
     entries = [an_entry() for _ in range(10)]
-    receipts = await asyncio.gather(*map(control.accept, entries))
+    receipts = await asyncio.gather(*(accept(control, entry) for entry in entries))
     assert [one.id for one in receipts] == [one.id for one in entries]
     async with database.autocommit() as connection:
         assert (await connection.execute(TRANSACTIONS)).scalar_one() == 10

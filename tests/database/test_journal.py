@@ -1,7 +1,9 @@
 import asyncio
-from collections.abc import AsyncGenerator
-from datetime import timedelta
+from collections.abc import AsyncGenerator, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import DBAPIError
@@ -39,6 +41,33 @@ async def test_what_is_appended_is_kept_byte_for_byte_in_order(rows: Rows) -> No
     kept = await rows.sql("SELECT id, body, received_at FROM signals ORDER BY seq")
     assert [(row.id, row.body) for row in kept] == [(e.id, e.body) for e in entries]
     assert await rows.events() == ["signal.received"] * 4
+
+
+WHOLE: Mapping[str, Any] = {
+    "exchange": "NASDAQ",
+    "symbol": "NASDAQ:AAPL",
+    "closes": True,
+    "partial": True,
+    "price_text": " 1.2500e-7 ",
+    "sender_time": datetime(2026, 1, 5, 14, 30, tzinfo=UTC),
+    "hop": 1,
+    "traceparent": f"00-{'a' * 32}-{'b' * 16}-01",
+}
+PRICES = [Decimal("1.2500e-7"), None, Decimal("99999999999999999999.5"), Decimal(7)]
+
+
+@pytest.mark.parametrize("together", [1, 2, 4])
+async def test_every_column_is_kept_alone_and_in_a_batch(rows: Rows, together: int) -> None:
+    """Whatever the others say of it: nothing in common, the same, or nothing at all."""
+    entries = [an_entry(price=price, **(WHOLE if price else {})) for price in PRICES]
+    for first in range(0, len(entries), together):
+        await rows.append(*entries[first : first + together])
+    names = ", ".join(("ticker", "side", "content_type", "body", "price", *WHOLE))
+    kept = await rows.sql(f"SELECT {names} FROM signals ORDER BY seq")
+    assert [row._asdict() for row in kept] == [
+        {name: getattr(entry, name) for name in names.split(", ")} for entry in entries
+    ]
+    assert [str(row.price) for row in kept if row.price] == ["1.2500E-7", str(PRICES[2]), "7"]
 
 
 async def test_a_signal_lives_from_its_receipt_or_from_when_it_was_sent(rows: Rows) -> None:

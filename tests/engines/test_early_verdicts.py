@@ -23,6 +23,7 @@ from engines.relay.intake import Intake
 from engines.supervisor import running
 from engines.worker import AGAIN, Worker
 from tests.database.rows import BUY, SELL, Rows, a_screen, an_entry
+from tests.engines.accepting import accept
 from tests.engines.conditions import until, until_rows
 from tests.engines.test_gatekeeper import a_gatekeeper
 
@@ -326,11 +327,11 @@ async def test_the_gate_is_woken_for_what_is_left_to_it_alone(door: Door) -> Non
         return metrics.registry.get_sample_value("relay_verdicts_total", labels)
 
     async with taking_in(door, metrics, woken) as intake:
-        receipts = await asyncio.gather(*(intake.accept(an_entry(f"N{n}")) for n in range(40)))
+        receipts = await asyncio.gather(*(accept(intake, an_entry(f"N{n}")) for n in range(40)))
         assert {receipt.status for receipt in receipts} == {SignalStatus.REJECTED}
         await until(lambda: counted() == 40)
         assert not woken
-        again = await intake.accept(an_entry("N1")._replace(id=an_entry().id))
+        again = await accept(intake, an_entry("N1")._replace(id=an_entry().id))
         assert again.status == SignalStatus.REJECTED
-        assert (await intake.accept(an_entry("T1", BUY))).status == SignalStatus.RECEIVED
+        assert (await accept(intake, an_entry("T1", BUY))).status == SignalStatus.RECEIVED
         await until(lambda: bool(woken))

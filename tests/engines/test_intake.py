@@ -16,6 +16,7 @@ from engines.relay.intake import PRESSED, Intake
 from engines.supervisor import running
 from engines.worker import Worker
 from tests.database.rows import Rows, an_entry
+from tests.engines.accepting import accept
 from tests.engines.conditions import until, until_rows
 from tests.engines.wire import Wire, wired
 from tests.stalls import stalls
@@ -75,7 +76,7 @@ async def kept(rows: Rows) -> int:
 
 async def test_alerts_of_one_instant_share_a_commit(rows: Rows, intake: Intake) -> None:
     entries = [an_entry(f"T{n}") for n in range(100)]
-    receipts = await asyncio.gather(*map(intake.accept, entries))
+    receipts = await asyncio.gather(*(accept(intake, entry) for entry in entries))
     assert [r.id for r in receipts] == [e.id for e in entries]
     assert await rows.sql("SELECT id FROM signals ORDER BY seq") == [e.id for e in entries]
     commits = intake.metrics.registry.get_sample_value("relay_commit_alerts_count")
@@ -85,19 +86,19 @@ async def test_alerts_of_one_instant_share_a_commit(rows: Rows, intake: Intake) 
 
 async def test_what_is_acknowledged_is_committed(rows: Rows, intake: Intake) -> None:
     for _ in range(20):
-        receipt = await intake.accept(an_entry())
+        receipt = await accept(intake, an_entry())
         assert await rows.sql("SELECT count(*) FROM signals WHERE id = :i", i=receipt.id) == [1]
 
 
 async def test_identical_alerts_in_the_same_instant_make_one_signal(
     rows: Rows, intake: Intake
 ) -> None:
-    receipts = await asyncio.gather(*(intake.accept(an_entry(key=KEY)) for _ in range(7)))
+    receipts = await asyncio.gather(*(accept(intake, an_entry(key=KEY)) for _ in range(7)))
     assert len({receipt.id for receipt in receipts}) == 1
     assert [receipt.duplicate for receipt in receipts] == [False] + [True] * 6
     assert await kept(rows) == 1
     assert (await rows.events()).count("signal.duplicate") == 6
-    again = await intake.accept(an_entry(key=KEY))
+    again = await accept(intake, an_entry(key=KEY))
     assert (again.id, again.duplicate) == (receipts[0].id, True)
     assert (await rows.events()).count("signal.duplicate") == 7
 
@@ -108,7 +109,7 @@ async def test_identical_alerts_to_two_replicas_make_one_signal(rows: Rows, inta
         for round_ in range(10):
             key = bytes([round_]) * 32
             receipts = await asyncio.gather(
-                *(place.accept(an_entry(key=key)) for place in (intake, replica, intake, replica))
+                *(accept(place, an_entry(key=key)) for place in (intake, replica, intake, replica))
             )
             assert len({receipt.id for receipt in receipts}) == 1
             assert sum(not receipt.duplicate for receipt in receipts) == 1
@@ -119,13 +120,13 @@ async def test_identical_alerts_to_two_replicas_make_one_signal(rows: Rows, inta
 
 async def test_a_cancelled_callers_alert_is_still_committed(rows: Rows, intake: Intake) -> None:
     entry = an_entry()
-    caller = asyncio.create_task(intake.accept(entry))
+    caller = asyncio.create_task(accept(intake, entry))
     await asyncio.sleep(0)
     caller.cancel()
     await until_rows(lambda: has(rows, 1))
     with pytest.raises(asyncio.CancelledError):
         await caller
-    receipt = await intake.accept(an_entry(key=entry.key))
+    receipt = await accept(intake, an_entry(key=entry.key))
     assert (receipt.id, receipt.duplicate) == (entry.id, True)
 
 
@@ -138,7 +139,7 @@ async def refused(intake: Intake, count: int = 1) -> float:
     with stalls() as stalled:
         began = time.monotonic()
         answers = await asyncio.gather(
-            *(intake.accept(an_entry()) for _ in range(count)), return_exceptions=True
+            *(accept(intake, an_entry()) for _ in range(count)), return_exceptions=True
         )
         took = stalled.at_work(began)
     assert all(isinstance(answer, UnavailableError) for answer in answers), answers
@@ -184,7 +185,7 @@ async def test_a_database_that_falls_silent_is_said_in_time_and_what_was_refused
 
 async def accepted(intake: Intake, entry: object) -> bool:
     try:
-        await intake.accept(entry)  # pyright: ignore[reportArgumentType]
+        await accept(intake, entry)  # pyright: ignore[reportArgumentType]
     except UnavailableError:
         return False
     return True
@@ -195,10 +196,10 @@ async def test_a_commit_whose_answer_was_lost_is_found_and_is_no_duplicate(
 ) -> None:
     line, over = wire
     async with opened(over) as intake:
-        await intake.accept(an_entry())
+        await accept(intake, an_entry())
         line.deafen()
         entry = an_entry()
-        caller = asyncio.create_task(intake.accept(entry))
+        caller = asyncio.create_task(accept(intake, entry))
         await until_rows(lambda: has(rows, 2))
         line.cut()
         line.thaw()
@@ -216,7 +217,7 @@ async def test_connections_lost_while_nobody_called_are_not_noticed(
     line, over = wire
     async with opened(over) as intake:
         for _ in range(3):
-            await intake.accept(an_entry())
+            await accept(intake, an_entry())
             line.cut()
     assert await kept(rows) == 3
 
@@ -224,7 +225,7 @@ async def test_connections_lost_while_nobody_called_are_not_noticed(
 async def test_more_than_can_wait_are_refused_at_once(database: Database) -> None:
     async with opened(database, most_waiting=3) as intake:
         answers = await asyncio.gather(
-            *(intake.accept(an_entry()) for _ in range(5)), return_exceptions=True
+            *(accept(intake, an_entry()) for _ in range(5)), return_exceptions=True
         )
     assert [isinstance(answer, UnavailableError) for answer in answers] == [False] * 3 + [True] * 2
 
@@ -234,8 +235,8 @@ async def test_a_flood_is_one_until_its_senders_had_time_to_send_again(
 ) -> None:
     """Answered together, they all come back a moment later: that moment is none for verdicts."""
     monkeypatch.setattr(intakes, "LASTING", 0.5)  # we may be slower than they
-    await asyncio.gather(*(intake.accept(an_entry()) for _ in range(2 * PRESSED)))
+    await asyncio.gather(*(accept(intake, an_entry()) for _ in range(2 * PRESSED)))
     assert intake.is_pressed
     await until(lambda: not intake.is_pressed)
-    await intake.accept(an_entry())
+    await accept(intake, an_entry())
     assert not intake.is_pressed

@@ -13,6 +13,7 @@ from engines.relay.gatekeeper import Gatekeeper
 from engines.relay.intake import PRESSED, Intake
 from engines.relay.precedence import GLANCE, LONGEST, PAUSE, PAUSE_IN_FLOOD, Precedence
 from tests.database.rows import an_entry
+from tests.engines.accepting import accept
 from tests.engines.conditions import set_forward, until
 
 
@@ -141,7 +142,7 @@ async def test_an_intake_is_pressed_by_many_at_once() -> None:
         wake=lambda: None,
         wake_gatekeeper=lambda: None,
     )
-    callers = [asyncio.create_task(intake.accept(an_entry())) for _ in range(PRESSED)]
+    callers = [asyncio.create_task(accept(intake, an_entry())) for _ in range(PRESSED)]
     assert not intake.is_pressed
     await asyncio.sleep(0)
     assert intake.is_pressed
@@ -159,10 +160,10 @@ async def test_who_waits_too_long_is_told_by_one_clock(monkeypatch: pytest.Monke
         wake_gatekeeper=lambda: None,
         budget=timedelta(seconds=40),
     )
-    first = asyncio.create_task(intake.accept(an_entry()))
+    first = asyncio.create_task(accept(intake, an_entry()))
     await asyncio.sleep(0)
     forward(20)
-    second = asyncio.create_task(intake.accept(an_entry()))
+    second = asyncio.create_task(accept(intake, an_entry()))
     await asyncio.sleep(0)
     forward(20)
     with pytest.raises(UnavailableError):
@@ -185,7 +186,7 @@ async def test_who_repeats_an_alert_that_was_refused_is_answered_too() -> None:
     entry = an_entry()
     for _ in range(3):
         with pytest.raises(UnavailableError):
-            await asyncio.wait_for(intake.accept(entry), 10)
+            await asyncio.wait_for(accept(intake, entry), 10)
 
 
 async def test_who_is_found_too_late_is_told_by_whoever_finds_it() -> None:
@@ -197,7 +198,7 @@ async def test_who_is_found_too_late_is_told_by_whoever_finds_it() -> None:
         wake_gatekeeper=lambda: None,
         budget=timedelta(seconds=0.05),
     )
-    caller = asyncio.create_task(intake.accept(an_entry()))
+    caller = asyncio.create_task(accept(intake, an_entry()))
     await asyncio.sleep(0)
     time.sleep(0.1)  # noqa: ASYNC251  the loop is held up
     await intake.step()
