@@ -85,6 +85,7 @@ def signal_id(value: bytes) -> SignalId:
 NOWHERE = (None, None)
 STATUSES = {str(status): status for status in SignalStatus}
 
+# A price is told as text: the driver takes a Decimal apart, for five times the time.
 COLUMNS: dict[str, str] = {
     "id": "uuid",
     "source": "text",
@@ -108,7 +109,6 @@ COLUMNS: dict[str, str] = {
     "hop": "smallint",
     "traceparent": "text",
 }
-# A price is told as text: the driver takes a Decimal apart, for five times the time.
 GIVEN = COLUMNS | {"rank": "integer", "cutoff": "integer"}
 """With where the list rejects it; no cutoff: it is left to the gate."""
 
@@ -135,7 +135,10 @@ ONE = f"SELECT {', '.join(ONES)}, 1 AS place"
 
 
 def _appending(entries: str, *, sorts: bool) -> TextClause:
-    """The statement for entries that are given so."""
+    """The statement for entries that are given so; ``sorts``: they are more than one.
+
+    What comes of one is written in the order in which its steps stand below.
+    """
     return text(
         _APPEND.format(
             entries=entries,

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
 
 class AlertCounts:
-    """A collector. The library's own counters lock and check each time, for threads we have not.
+    """A collector. The library's own counters lock and check each time, for threads; this has one.
 
     ``bounds`` are the upper ends of the buckets, in seconds.
     """

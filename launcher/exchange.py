@@ -26,7 +26,7 @@ UNREMEMBERED = frozenset({b"set-cookie", b"location"})
 MOST_WRITTEN = 256
 """Heads of answers that are remembered."""
 
-Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 
 class Exchange(RequestResponseCycle):
@@ -103,7 +103,9 @@ class Exchange(RequestResponseCycle):
     # ── Without a task ──────────────────────────────────────────────────────────────────────
 
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        """Answer at once, whole. Headers that come again as the same tuple are written once.
+        """Answer at once, whole. Headers that come as the same tuple again are written once.
+
+        They hold no secret: they are remembered.
 
         Raises RuntimeError where they say another length.
         """
@@ -139,7 +141,7 @@ class _Written(NamedTuple):
     """A head, and what it is of: held here, so that nothing else gets its place in memory."""
 
     status: int
-    always: Headers
+    always: Sequence[tuple[bytes, bytes]]
     headers: Headers
     head: Head
 
@@ -165,7 +167,7 @@ def _head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Head:
     )
 
 
-def _head_of(status: int, always: Headers, headers: Headers) -> Head:
+def _head_of(status: int, always: Sequence[tuple[bytes, bytes]], headers: Headers) -> Head:
     """By which tuples they are: to compare what is in them costs as much as a small answer.
 
     ``always`` is another every second, when its date is.

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from functools import lru_cache
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -28,7 +28,7 @@ MORE = {
 }
 """Headers that go with a status."""
 
-Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 Answer: TypeAlias = str | Mapping[str, Any]
 """A receipt, written already, or the words of a refusal."""
 Outcome: TypeAlias = tuple[int, Answer, NotAdmittedError | None]

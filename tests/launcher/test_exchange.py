@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from launcher.exchange import Exchange
+from launcher.exchange import MOST_WRITTEN, Exchange
 
 DATE = (b"date", b"Mon, 23 Nov 2026 00:00:00 GMT")
 OK = b"HTTP/1.1 200 OK\r\ndate: Mon, 23 Nov 2026 00:00:00 GMT\r\n"
@@ -155,7 +155,7 @@ async def test_no_header_makes_another(made: Made, header: tuple[bytes, bytes]) 
         with pytest.raises(RuntimeError, match="header"):
             await an_exchange().start(header)
     with pytest.raises(RuntimeError, match="header"):
-        made.exchange.answer(200, [header], b"")
+        made.exchange.answer(200, (header,), b"")
     assert made.transport.written == []
 
 
@@ -182,12 +182,12 @@ async def test_nobody_is_answered_who_has_gone(made: Made) -> None:
     made.exchange.disconnected = True
     await made.start(length(2))
     await made.body(b"ok")
-    made.exchange.answer(200, [length(2)], b"ok")
+    made.exchange.answer(200, (length(2),), b"ok")
     assert made.transport.written == []
 
 
 async def test_an_answer_at_once_is_the_same(made: Made) -> None:
-    headers = [(b"content-type", b"text/plain"), length(2)]
+    headers = ((b"content-type", b"text/plain"), length(2))
     await made.start(*headers)
     await made.body(b"ok")
     for _ in range(2):
@@ -195,6 +195,21 @@ async def test_an_answer_at_once_is_the_same(made: Made) -> None:
         other.exchange.answer(200, headers, b"ok")
         assert other.transport.written == made.transport.written
         assert other.ended == [True]
+
+
+async def test_an_answer_at_once_has_its_own_head_whatever_was_before() -> None:
+    """More tuples than are remembered, some that come again, and a date that goes on."""
+    lasting, others = (length(2), (b"x-number", b"0")), range(1, 2 * MOST_WRITTEN)
+    for number in others:
+        fresh = (length(2), (b"x-number", b"%d" % number))
+        dates = [(b"date", b"%d" % (number // 10))]
+        for headers, status in ((lasting, 200), (fresh, 202), (lasting, 202)):
+            at_once, by_asgi = an_exchange(), an_exchange()
+            at_once.exchange.default_headers = by_asgi.exchange.default_headers = dates
+            at_once.exchange.answer(status, headers, b"ok")
+            await by_asgi.start(*headers, status=status)
+            await by_asgi.body(b"ok")
+            assert at_once.transport.written == by_asgi.transport.written
 
 
 async def test_a_failure_is_logged_and_answered(
