@@ -16,7 +16,6 @@ from prometheus_client import (
 )
 
 from domain.delivery import Answer, DeliveryState, Ended, Outcome, Retry, Step
-from engines.alert_counts import AlertCounts
 
 disable_created_metrics()  # a second series for each of ours, which nobody reads
 
@@ -38,8 +37,12 @@ class Metrics:
 
     def __init__(self, version: str = "unknown", revision: str | None = None) -> None:
         registry = self.registry = CollectorRegistry()
-        self.alerts = AlertCounts(FAST)
-        registry.register(self.alerts)
+        self.accepted = Counter(
+            "relay_alerts", "Alerts answered, by answer", ["answer"], registry=registry
+        )
+        self.accept_seconds = Histogram(
+            "relay_accept_seconds", "Alert read to committed", registry=registry, buckets=FAST
+        )
         self.commit_size = Histogram(
             "relay_commit_alerts",
             "Alerts in one commit",
@@ -73,12 +76,20 @@ class Metrics:
         self.undelivered = Gauge(
             "relay_deliveries_unfinished", "Deliveries queued, sending or held", registry=registry
         )
+        self._answers: dict[int, Counter] = {}
         self._add_destinations(registry)
         self._add_process(registry)
         self.build.labels(version, revision or "unknown").set(1)
         self._add_lists(registry)
         self._add_notices(registry)
         self._add_live(registry)
+
+    def answered(self, status: int) -> None:
+        """Count an answer to an alert."""
+        counter = self._answers.get(status)
+        if counter is None:
+            counter = self._answers[status] = self.accepted.labels(str(status))
+        counter.inc()
 
     def attempted(self, destination: str, answer: Answer, step: Step) -> None:
         """Count an attempt that ended, and what that made of its delivery."""

@@ -1,9 +1,11 @@
 """The headers that every answer carries, errors and static files included."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 NOT_USED = (
     *("accelerometer", "autoplay", "camera", "display-capture", "encrypted-media"),
@@ -55,12 +57,12 @@ class SecurityHeaders:
         await self._app(scope, receive, send if scope["type"] == "lifespan" else sending)
 
 
-def security_headers(scope: Mapping[str, Any]) -> Sequence[tuple[bytes, bytes]]:
+def security_headers(scope: Mapping[str, Any]) -> Headers:
     """Those of an answer to this request."""
-    return BY_HTTPS if by_https(scope) else EVERYWHERE
+    return BY_HTTPS if _by_https(scope) else EVERYWHERE
 
 
-def by_https(scope: Mapping[str, Any]) -> bool:
+def _by_https(scope: Mapping[str, Any]) -> bool:
     """By what the server or its proxy says, or by the address that the operator gave."""
     public_url = scope["state"]["rules"].public_url or ""
     return scope["scheme"] in {"https", "wss"} or public_url.startswith("https:")

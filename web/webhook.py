@@ -15,7 +15,7 @@ from domain.signal import SignalStatus
 from engines.failpoints import Point
 from web.dependencies import State, origin_in, too_many
 from web.posted import PATH, NotAdmittedError, Refusal
-from web.security import BY_HTTPS, EVERYWHERE, by_https
+from web.security import Headers, security_headers
 from web.together import Asked, Together
 
 MOST_BYTES = 65_536
@@ -28,7 +28,6 @@ MORE = {
 }
 """Headers that go with a status."""
 
-Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 Answer: TypeAlias = str | Mapping[str, Any]
 """A receipt, written already, or the words of a refusal."""
 Outcome: TypeAlias = tuple[int, Answer, NotAdmittedError | None]
@@ -178,21 +177,19 @@ def _is_proxied(scope: Scope) -> bool:
 def _written(scope: Scope, status: int, answer: Answer) -> tuple[Headers, bytes]:
     """Headers and body of an answer, which is counted."""
     state = _state(scope)
-    state["metrics"].alerts.answered(status)
+    state["metrics"].answered(status)
     state["reach"](Point.WEBHOOK_BEFORE_ANSWER)
     body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
-    headers = _headers(status, len(body), by_https(scope))
-    if not isinstance(answer, str) and (later := answer.get("retry_after")):
-        headers = (*headers, (b"retry-after", later.encode()))
-    return headers, body
+    later = "" if isinstance(answer, str) else answer.get("retry_after", "")
+    return _headers(status, len(body), later, security_headers(scope)), body
 
 
 @lru_cache(maxsize=256)
-def _headers(status: int, length: int, https: bool) -> Headers:  # noqa: FBT001  by place: a name costs
+def _headers(status: int, length: int, later: str, always: Headers) -> Headers:
     """Those of an answer, as one tuple for all that are alike."""
     more = (MORE[status],) if status in MORE else ()
-    always = BY_HTTPS if https else EVERYWHERE
-    return (JSON, (b"content-length", b"%d" % length), *always, *more)
+    retry = ((b"retry-after", later.encode()),) if later else ()
+    return (JSON, (b"content-length", b"%d" % length), *always, *more, *retry)
 
 
 def _checked_headers(scope: Scope) -> Mapping[bytes, bytes]:

@@ -159,8 +159,8 @@ class Intake:
         now = asyncio.get_running_loop().time()
         for asked, receipt in zip(taken, receipts, strict=True):
             _answer(asked, receipt)
-        waited = [now - began for asked in taken for _, began in asked.waiting]
-        self.metrics.alerts.committed(waited)
+            for _, began in asked.waiting:
+                self.metrics.accept_seconds.observe(now - began)
         self._pass_on(receipts)
 
     def _pass_on(self, receipts: Sequence[Receipt | None]) -> None:

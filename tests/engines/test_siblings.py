@@ -14,10 +14,9 @@ from engines.siblings import Place, Siblings
 
 def sibling(folder: Path, number: int, alerts: int) -> Siblings:
     metrics = Metrics()
-    for _ in range(alerts):
-        metrics.alerts.answered(202)
+    metrics.accepted.labels("202").inc(alerts)
     metrics.list_trust.state("fresh")
-    metrics.alerts.committed([0.01])
+    metrics.accept_seconds.observe(0.01)
     return Siblings(Place(number, 3, folder), metrics)
 
 

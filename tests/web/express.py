@@ -7,7 +7,8 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from web.webhook import TELLING, Express, Headers
+from web.security import Headers
+from web.webhook import TELLING, Express
 
 
 @dataclass(slots=True)
