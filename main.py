@@ -196,7 +196,7 @@ async def _start(stack: AsyncExitStack, house: House, outside: Outside) -> State
     keeper = engine_room.keeper(house, source, bell)
     doorkeeper = await patiently(lambda: engine_room.doorkeeper(house))
     notifier = engine_room.notifier(house, outside)
-    watchman = engine_room.watchman(house, bell)
+    watchman, notary = engine_room.watchman(house, bell), engine_room.notary(house)
     standing, hub = engine_room.standing(house, doorkeeper), engine_room.hub(house, bell)
     live = engine_room.live(stack, house, hub, standing, bell, VERSION)
     last = [bell.hung(Worker("settler", settler.step, utc_now))]
@@ -212,7 +212,7 @@ async def _start(stack: AsyncExitStack, house: House, outside: Outside) -> State
         bell.hung(Worker("historian", engine_room.historian(house).step, utc_now)),
         bell.hung(Worker("archivist", engine_room.archivist(house).step, utc_now)),
         bell.hung(Worker("teller", Teller(database=house.engines).step, utc_now)),
-        bell.hung(Worker("notary", engine_room.notary(house).step, utc_now)),
+        bell.hung(Worker("notary", notary.step, utc_now, share=FOLLOWING)),
         bell.hung(Worker("watchman", watchman.step, utc_now, share=FOLLOWING)),
         bell.hung(Worker("notifier", notifier.step, utc_now)),
         *(bell.hung(worker) for worker in live),

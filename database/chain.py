@@ -39,7 +39,8 @@ LOOK = text("""
 """)
 
 # One statement: no event leaves the server to be linked. A clock that went back does not take the
-# day with it.
+# day with it. The end is no bound of what is read: with both of them PostgreSQL takes the stretch
+# for a small one, and sorts all that waits for each link.
 LINK = text("""
     WITH last AS MATERIALIZED (
         SELECT number, day, hash, last_id FROM links ORDER BY number DESC LIMIT 1
@@ -48,10 +49,12 @@ LINK = text("""
                || substring(int8send(CAST(floor(least(greatest(
                       extract(epoch FROM at), 0), 4294967295)) AS bigint)) FROM 5)
                || substring(sha256(convert_to(event_line(events), 'UTF8')) FOR 16) AS entry
-        FROM events
-        WHERE id > coalesce((SELECT last_id FROM last), CAST(-9223372036854775808 AS bigint))
-          AND id <= :until
-        ORDER BY id LIMIT :limit
+        FROM (
+            SELECT * FROM events
+            WHERE id > coalesce((SELECT last_id FROM last), CAST(-9223372036854775808 AS bigint))
+            ORDER BY id LIMIT :limit
+        ) AS events
+        WHERE id <= :until
     ), stretch AS (
         SELECT coalesce((SELECT number FROM last), 0) + 1 AS number,
                greatest((SELECT day FROM last),

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from launcher.deadline import Deadline
 from launcher.exchange import Exchange
+from launcher.known_heads import KnownHead, KnownHeads, said
 
 PATIENCE, STALLED = 5.0, 10.0
 """Seconds in which a request must be whole, or LEAST more of it be there; in which LEAST more of
@@ -33,6 +34,9 @@ UNSENT = 131_072
 
 GIVE_WAY = 1e-6
 """Seconds; the least that a system sleeps is some 60 µs, enough for another process to wake."""
+
+HEADS = KnownHeads()
+"""Of all connections: a head means the same on each."""
 
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 RETRY_AFTER = b"2"
@@ -71,7 +75,7 @@ class Connection(HttpToolsProtocol):
         self._deadline, self._stalling, self._idle = (Deadline(self.loop) for _ in range(3))
         self._got = self._piece = self._head = self._unsent = 0
         self._due = 0.0
-        self._in_head = True
+        self._in_head = self._between = True
         self._status = 400
 
     # ── How many ────────────────────────────────────────────────────────────────────────────
@@ -128,12 +132,45 @@ class Connection(HttpToolsProtocol):
     # ── What they send ──────────────────────────────────────────────────────────────────────
 
     def data_received(self, data: bytes) -> None:
+        known = HEADS.of(data) if self._between and not self._wanted() else None
+        if known:
+            self._repeat(known, data)
+        else:
+            self._read(data)
+
+    def _repeat(self, known: KnownHead, data: bytes) -> None:
+        """Do what the parser's events would, without the parser."""
+        self._deadline.clear()
+        self._idle.clear()
+        self.expect_100_continue = False
+        self.scope = self._scope(known)
+        self.cycle = self._arrived = self._exchange(lasts=True)
+        self.cycle.body += data[known.size :]
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+        self._start()
+
+    def _scope(self, known: KnownHead) -> Any:
+        """That of a request with such a head on this connection."""
+        self.headers = list(known.headers)
+        return {
+            **known.scope,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
+
+    def _read(self, data: bytes) -> None:
         self._await()
         self._piece = len(data)
         self._got += self._piece
         super().data_received(data)
         if self._arrived:
-            self._start()
+            exchange, head, lasts = self._arrived, said(self.scope), self._arrived.keep_alive
+            if self._start() and lasts and self._between:
+                HEADS.remember(data, head, exchange.body)
         if self._in_head and not self.transport.is_closing():
             self._head += self._piece
             if self._head > MOST_HEAD:
@@ -142,6 +179,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._between = False
         self._await()
 
     def on_headers_complete(self) -> None:
@@ -161,16 +199,21 @@ class Connection(HttpToolsProtocol):
         else:
             self._arrived = self.cycle
 
-    def _start(self) -> None:
-        """Have what has arrived answered: its body is there by now, or comes in pieces."""
+    def _start(self) -> bool:
+        """Have what has arrived answered: its body is there by now, or comes in pieces.
+
+        Return whether it goes by express.
+        """
         exchange, self._arrived = self._arrived, None
         if exchange is None or self.transport.is_closing():
-            return
+            return False
         try:
-            if not self._takes(exchange):
-                self._start_asgi_task(exchange, self.app)
+            if taken := self._takes(exchange):
+                return taken
+            self._start_asgi_task(exchange, self.app)
         except Exception as error:  # noqa: BLE001  whatever it is, who asked is told
             exchange.fail(error)
+        return False
 
     def _takes(self, exchange: Exchange) -> bool:
         """Whether the application takes it by express."""
@@ -201,7 +244,9 @@ class Connection(HttpToolsProtocol):
         )
 
     def on_message_complete(self) -> None:
-        self._in_head = True
+        parser = self.parser
+        assert parser
+        self._in_head, self._between = True, not parser.should_upgrade()
         self._deadline.clear()
         super().on_message_complete()
 

@@ -1,11 +1,14 @@
 """H27: the chain in PostgreSQL; whoever changes the trail behind our back is named by it."""
 
+import json
 import re
 from collections.abc import AsyncGenerator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
@@ -84,6 +87,88 @@ async def test_an_event_has_one_line_wherever_it_is_written(rows: Rows) -> None:
             await connection.execute(text("SET LOCAL datestyle = 'German'"))
             line = await connection.execute(text("SELECT event_line(events) FROM events"))
             assert line.scalar_one() == LINE
+
+
+# As the line was made first, and as it is described: of all its columns as `jsonb`.
+AS_JSONB = """
+    SELECT event_line(one) AS line, CAST(jsonb_build_object(
+        'id', one.id, 'at', to_char(one.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        'event', one.event, 'signal_id', one.signal_id, 'delivery_id', one.delivery_id,
+        'position_id', one.position_id, 'actor', one.actor, 'origin', one.origin,
+        'detail', one.detail) AS text) AS expected
+    FROM CAST(ROW(
+        CAST(:id AS bigint), CAST(:at AS timestamptz), CAST(:event AS text),
+        CAST(:signal_id AS uuid), CAST(:delivery_id AS uuid), CAST(:position_id AS uuid),
+        CAST(:actor AS text), CAST(:detail AS jsonb), CAST(:origin AS text), '1') AS events) AS one
+"""
+DAYS = (
+    datetime(1, 1, 1, tzinfo=UTC),
+    datetime(1969, 12, 31, 23, 59, 59, 1, tzinfo=UTC),
+    datetime(2026, 7, 1, 12, tzinfo=UTC),
+    datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+)
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=8,
+)
+OR_NONE = st.none() | st.uuids()
+
+
+@settings(
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    event=st.fixed_dictionaries(
+        {
+            "id": st.integers(-(2**63), 2**63 - 1),
+            "at": st.sampled_from(DAYS),
+            "event": WORDS,
+            "signal_id": OR_NONE,
+            "delivery_id": OR_NONE,
+            "position_id": OR_NONE,
+            "actor": st.none() | WORDS,
+            "detail": st.dictionaries(WORDS, VALUES, max_size=4).map(json.dumps),
+            "origin": st.none() | WORDS,
+        }
+    )
+)
+async def test_a_line_is_the_text_of_jsonb_whatever_is_told(
+    rows: Rows, event: dict[str, Any]
+) -> None:
+    async with rows.database.read() as connection:
+        found = (await connection.execute(text(AS_JSONB), event)).one()
+    assert found.line == found.expected
+
+
+async def test_a_moment_without_end_has_a_line(rows: Rows) -> None:
+    """No clock of ours says so; a line of nothing would leave its event out of the chain."""
+    await rows.sql("INSERT INTO events (at, event) VALUES ('infinity', 'x')")
+    (line,) = await rows.sql("SELECT event_line(events) FROM events")
+    assert line.startswith('{"at": null, "id": 1, ')
+
+
+async def test_what_waits_is_read_up_to_the_end_of_a_link(rows: Rows) -> None:
+    """Not all of it for each: a backlog would take the square of its length."""
+    given = {"until": 2**62, "limit": 4, "before_all": bytes(32)}
+    async with rows.database.write() as connection:
+        steps = await connection.execute(text(f"EXPLAIN {chain.LINK.text}"), given)
+        plan = "\n".join(steps.scalars())
+    assert "Index Scan using events_pkey on events" in plan, plan
+    assert "Index Cond: (id > " in plan, plan
+
+
+async def test_entries_are_stored_as_they_are(rows: Rows) -> None:
+    """Hashes do not get shorter; trying took a third of the time of a link."""
+    query = """SELECT attstorage = 'e' FROM pg_attribute
+               WHERE attrelid = CAST('links' AS regclass) AND attname = 'entries'"""
+    assert await rows.sql(query) == [True]
 
 
 async def test_every_event_is_in_one_link_and_what_came_later_waits(rows: Rows) -> None:

@@ -60,7 +60,8 @@ async def test_what_follows_the_events_has_a_share_of_the_time(
 
     monkeypatch.setattr(main, "Worker", noted)
     async with cloned(template) as url, relay(url, log_signals=True):
-        assert {name for name, share in shares.items() if share < 1} == {"watchman", "chronicler"}
+        following = {"watchman", "chronicler", "notary"}
+        assert {name for name, share in shares.items() if share < 1} == following
 
 
 async def test_a_buy_that_waits_is_sent_when_its_ticker_comes_in(template: str) -> None:
