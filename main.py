@@ -30,6 +30,7 @@ from engines.lag import Lag
 from engines.live.hub import Hub
 from engines.metrics import Metrics
 from engines.notices.notifier import Notifier
+from engines.notices.watchman import Watchman
 from engines.pulse import Pulse
 from engines.relay.intake import Intake
 from engines.relay.settler import Settler
@@ -177,6 +178,16 @@ def _too_large(size: int) -> None:
     log.warning("upgrade.not_backed_up", extra={"bytes": size})
 
 
+def _following(house: House, watchman: Watchman) -> list[Worker]:
+    """Who comes after the path of a signal, in the order of it."""
+    steps = {
+        "teller": Teller(database=house.engines).step,
+        "notary": engine_room.notary(house).step,
+        "watchman": watchman.step,
+    }
+    return [Worker(name, step, utc_now, share=FOLLOWING) for name, step in steps.items()]
+
+
 async def _start(stack: AsyncExitStack, house: House, outside: Outside) -> State:
     """Build the engines and set them to work; they stop in the order of the signal's path."""
     settings, bell = house.settings, Bell()
@@ -196,7 +207,7 @@ async def _start(stack: AsyncExitStack, house: House, outside: Outside) -> State
     keeper = engine_room.keeper(house, source, bell)
     doorkeeper = await patiently(lambda: engine_room.doorkeeper(house))
     notifier = engine_room.notifier(house, outside)
-    watchman, notary = engine_room.watchman(house, bell), engine_room.notary(house)
+    watchman = engine_room.watchman(house, bell)
     standing, hub = engine_room.standing(house, doorkeeper), engine_room.hub(house, bell)
     live = engine_room.live(stack, house, hub, standing, bell, VERSION)
     last = [bell.hung(Worker("settler", settler.step, utc_now))]
@@ -211,9 +222,7 @@ async def _start(stack: AsyncExitStack, house: House, outside: Outside) -> State
         bell.hung(Worker("relocator", Relocator(database=house.engines).step, utc_now)),
         bell.hung(Worker("historian", engine_room.historian(house).step, utc_now)),
         bell.hung(Worker("archivist", engine_room.archivist(house).step, utc_now)),
-        bell.hung(Worker("teller", Teller(database=house.engines).step, utc_now)),
-        bell.hung(Worker("notary", notary.step, utc_now, share=FOLLOWING)),
-        bell.hung(Worker("watchman", watchman.step, utc_now, share=FOLLOWING)),
+        *(bell.hung(worker) for worker in _following(house, watchman)),
         bell.hung(Worker("notifier", notifier.step, utc_now)),
         *(bell.hung(worker) for worker in live),
     ]

@@ -39,8 +39,8 @@ LOOK = text("""
 """)
 
 # One statement: no event leaves the server to be linked. A clock that went back does not take the
-# day with it. The end is no bound of what is read: with both of them PostgreSQL takes the stretch
-# for a small one, and sorts all that waits for each link.
+# day with it. The end is no bound of what is read, and the limit no number that PostgreSQL knows:
+# else it takes what waits for little, and sorts all of it for each link.
 LINK = text("""
     WITH last AS MATERIALIZED (
         SELECT number, day, hash, last_id FROM links ORDER BY number DESC LIMIT 1
@@ -52,7 +52,7 @@ LINK = text("""
         FROM (
             SELECT * FROM events
             WHERE id > coalesce((SELECT last_id FROM last), CAST(-9223372036854775808 AS bigint))
-            ORDER BY id LIMIT :limit
+            ORDER BY id LIMIT (SELECT CAST(:limit AS bigint))
         ) AS events
         WHERE id <= :until
     ), stretch AS (

@@ -20,7 +20,9 @@ def minute(at: str) -> str:
     return f"date_bin('1 minute', {at}, timestamptz 'epoch')"
 
 
-# Up to the first that is not judged yet. Another replica that is at it finds the row taken.
+# Up to the first that is not judged yet. That is no bound of what is read, and the limit no number
+# that PostgreSQL knows: else it takes what waits for little, and sorts all of it for each batch.
+# Another replica that is at it finds the row taken.
 ROLL = text(f"""
     WITH mark AS MATERIALIZED (
         SELECT seq FROM tallied FOR UPDATE SKIP LOCKED
@@ -34,8 +36,10 @@ ROLL = text(f"""
     ), batch AS MATERIALIZED (
         SELECT ready.* FROM mark, undecided, LATERAL (
             SELECT id, seq, received_at, status, reason, imported_from FROM signals
-            WHERE seq BETWEEN mark.seq + 1 AND undecided.seq - 1 ORDER BY seq LIMIT :limit
+            WHERE signals.seq > mark.seq ORDER BY signals.seq
+            LIMIT (SELECT CAST(:limit AS bigint))
         ) AS ready
+        WHERE ready.seq < undecided.seq
     ), told AS (
         INSERT INTO tallies AS known (minute, status, reason, signals, sent)
         SELECT {minute("received_at")}, status, coalesce(reason, ''), count(*),

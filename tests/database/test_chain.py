@@ -156,7 +156,7 @@ async def test_a_moment_without_end_has_a_line(rows: Rows) -> None:
 
 async def test_what_waits_is_read_up_to_the_end_of_a_link(rows: Rows) -> None:
     """Not all of it for each: a backlog would take the square of its length."""
-    given = {"until": 2**62, "limit": 4, "before_all": bytes(32)}
+    given = {"until": 2**62, "limit": chain.A_LINK, "before_all": bytes(32)}
     async with rows.database.write() as connection:
         steps = await connection.execute(text(f"EXPLAIN {chain.LINK.text}"), given)
         plan = "\n".join(steps.scalars())

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from database import charts, statistics, tallies
 from database.pool import Database, ReadConnection
 from domain.charts import Grid, grid
-from engines.relay.teller import EVERY, Teller
+from engines.relay.teller import BATCH, EVERY, Teller
 from engines.worker import AGAIN
 from tests.database.rows import Rows
 
@@ -51,6 +51,13 @@ ALL = f"""
 """
 
 
+FLOOD = """
+    INSERT INTO signals (id, source, ticker, side, content_type, body, body_sealed, hop,
+                         received_at, expires_at, status, reason, judged_at)
+    SELECT gen_random_uuid(), 'webhook', 'T', 'buy', 'text/plain', '', false, 0, now(), now(),
+           'rejected', 'not_in_list', now()
+    FROM generate_series(1, 20000)
+"""
 NOT_IMPORTED = 2000 - 48
 
 
@@ -208,3 +215,14 @@ async def test_old_tallies_go_and_old_signals_take_nothing_with_them(rows: Rows)
     assert await check(rows.database) == inside
     (oldest,) = await rows.sql("SELECT now() - min(minute) FROM tallies")
     assert oldest < timedelta(days=2, minutes=1)
+
+
+async def test_what_waits_is_read_up_to_the_end_of_a_batch(rows: Rows) -> None:
+    """Not all of it for each: after a flood that would take the square of its length."""
+    await rows.sql(FLOOD)
+    async with rows.database.write() as connection:
+        steps = await connection.execute(text(f"EXPLAIN {tallies.ROLL.text}"), {"limit": BATCH})
+        plan = "\n".join(steps.scalars())
+    read = plan[plan.index("CTE batch") : plan.index("CTE told")]
+    assert "Index Scan using signals_seq on signals" in read, plan
+    assert "Sort" not in read, plan

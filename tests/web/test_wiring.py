@@ -60,7 +60,7 @@ async def test_what_follows_the_events_has_a_share_of_the_time(
 
     monkeypatch.setattr(main, "Worker", noted)
     async with cloned(template) as url, relay(url, log_signals=True):
-        following = {"watchman", "chronicler", "notary"}
+        following = {"watchman", "chronicler", "notary", "teller"}
         assert {name for name, share in shares.items() if share < 1} == following
 
 
