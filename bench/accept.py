@@ -12,7 +12,7 @@ CONNECTIONS = 64
 TICKERS = [f"T{number}" for number in range(500)]
 LISTED = [f"L{number}" for number in range(500)]
 """These are in the list, those are not."""
-UNDECIDED = "SELECT 1 FROM signals WHERE status = 'received' LIMIT 1"
+UNDECIDED = "SELECT 1 FROM signals WHERE status = 'received' AND waits_until IS NULL LIMIT 1"
 LINES = {
     "ratio": Line("accept: rate, to the bare application", TIMES, least=0.30),
     "control ratio": Line(

@@ -17,7 +17,7 @@ COUNTS = (1, 2, 4)
 CONNECTIONS, SIGNALS = 64, 3_000
 REJECTED = [f"T{number}" for number in range(500)]
 SENT = [f"P{number}" for number in range(1_000)]
-UNDECIDED = "SELECT 1 FROM signals WHERE status = 'received' LIMIT 1"
+UNDECIDED = "SELECT 1 FROM signals WHERE status = 'received' AND waits_until IS NULL LIMIT 1"
 
 
 def _lines() -> dict[str, Line]:
