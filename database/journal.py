@@ -137,13 +137,12 @@ ONE = f"SELECT {', '.join(ONES)}, 1 AS place"
 def _appending(entries: str, *, sorts: bool) -> TextClause:
     """The statement for entries that are given so; ``sorts``: they are more than one.
 
-    What comes of one is written in the order in which its steps stand below.
+    Events are written as they stand below: what was received first, then what has its verdict.
     """
     return text(
         _APPEND.format(
             entries=entries,
             in_order="ORDER BY place" if sorts else "",
-            by_step="ORDER BY step" if sorts else "",
             newest=NEWEST,
             unlisted=Reason.NOT_IN_LIST,
         )
@@ -221,17 +220,15 @@ _APPEND = """
                   cutoff, list_age_ms
     ), told AS (
         INSERT INTO events (at, event, signal_id, detail)
-        SELECT received_at, steps.event, id, steps.detail
-        FROM journaled LEFT JOIN in_force USING (universe_version), LATERAL (
-            SELECT 1 AS step, 'signal.received' AS event,
-                   jsonb_build_object('source', source, 'ticker', ticker, 'side', side) AS detail
-            UNION ALL
-            SELECT 2, 'signal.' || status, jsonb_strip_nulls(jsonb_build_object(
-                'reason', reason, 'universe_version', universe_version, 'rank', rank,
-                'cutoff', cutoff, 'list_age_ms', list_age_ms, 'gate_version', gate_version))
-            WHERE status <> 'received'
-        ) AS steps
-        {by_step}
+        SELECT received_at, 'signal.received', id,
+               jsonb_build_object('source', source, 'ticker', ticker, 'side', side)
+        FROM journaled
+        UNION ALL
+        SELECT received_at, 'signal.' || status, id, jsonb_strip_nulls(jsonb_build_object(
+            'reason', reason, 'universe_version', universe_version, 'rank', rank,
+            'cutoff', cutoff, 'list_age_ms', list_age_ms, 'gate_version', gate_version))
+        FROM journaled LEFT JOIN in_force USING (universe_version)
+        WHERE status <> 'received'
     )
     SELECT array_agg(id) AS ids, array_agg(status) AS statuses FROM journaled
 """

@@ -27,7 +27,8 @@ AT = "2026-11-21T15:04:05+00:00"
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def shared(template: str) -> AsyncGenerator[Relay]:
-    async with cloned(template) as url, relay(url, wait=False) as one:
+    """Keeps for long what is older than it keeps by default: retention begins at once."""
+    async with cloned(template) as url, relay(url, wait=False, retention_days=3_650) as one:
         yield one
 
 
