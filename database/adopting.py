@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
@@ -20,11 +20,12 @@ LAST = text(f"""
     FOR SHARE OF screens
 """)
 
-# A list equal to the last one is a touch, not a copy. The audit trail is told who came and left:
-# one that only ranks the same tickers otherwise is no event.
+# A list is as old as the question it answers: who stood still before he recorded it made it no
+# younger. One that is equal to the last is a touch, not a copy. The audit trail is told who came
+# and left: one that only ranks the same tickers otherwise is no event.
 TOUCH = text("""
     UPDATE universes
-    SET confirmed_at = clock_timestamp(), total = :total,
+    SET confirmed_at = greatest(confirmed_at, CAST(:seen_at AS timestamptz)), total = :total,
         fresh_since = coalesce(CAST(:fresh_since AS timestamptz), clock_timestamp()),
         prices = CAST(:prices AS double precision[]), volumes = CAST(:volumes AS bigint[])
     WHERE version = :version
@@ -36,7 +37,8 @@ ADOPT = text("""
                                accepted_by)
         SELECT :screen, :url, CAST(:tickers AS text[]), CAST(:prices AS double precision[]),
                CAST(:volumes AS bigint[]), :total, :top_n, :margin, CAST(:kept AS text[]),
-               CAST(:entered AS text[]), CAST(:dropped AS text[]), clock.at, clock.at,
+               CAST(:entered AS text[]), CAST(:dropped AS text[]), clock.at,
+               CAST(:seen_at AS timestamptz),
                coalesce(CAST(:fresh_since AS timestamptz), clock.at),
                CAST(:valid_until AS timestamptz), :accepted_by
         FROM (SELECT clock_timestamp() AS at) AS clock
@@ -73,10 +75,14 @@ LOG = text("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """A list that may replace the one in force: by its own proof, or ``accepted_by`` somebody."""
+    """A list that may replace the one in force: by its own proof, or ``accepted_by`` somebody.
+
+    ``seen_at`` is when Finviz was asked for it, on the clock of the database.
+    """
 
     rows: Sequence[Row]
     total: int
+    seen_at: datetime
     accepted_by: str | None = None
 
 
@@ -136,6 +142,7 @@ def _values(kept: Kept, listing: Listing) -> dict[str, object]:
         "prices": [None if row.price is None else float(row.price) for row in rows],
         "volumes": [row.volume for row in rows],
         "total": listing.total,
+        "seen_at": listing.seen_at,
         "top_n": screen.top_n,
         "margin": screen.margin,
         "valid_until": screen.valid_until,

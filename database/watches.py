@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
@@ -14,7 +14,7 @@ from domain.ticker import Ticker
 from domain.universe import FetchOutcome, Trust
 
 REST = text("""
-    SELECT paused_at IS NOT NULL AS paused, coalesce(trust, 'unknown') AS trust,
+    SELECT paused_at IS NOT NULL AND :asks AS paused, coalesce(trust, 'unknown') AS trust,
            greatest(interval '0', lease_until - clock_timestamp(),
                     (SELECT max(asked_until) - clock_timestamp() FROM watches WHERE :asks),
                     CASE WHEN screen_version >= :version
@@ -29,7 +29,7 @@ REST = text("""
 TAKE = text("""
     INSERT INTO watches (screen_id, screen_version, epoch, lease_until, due_at)
     SELECT :screen, :version, 1, clock_timestamp() + CAST(:lasting AS interval), clock_timestamp()
-    WHERE NOT EXISTS (SELECT FROM lookout WHERE paused_at IS NOT NULL)
+    WHERE NOT EXISTS (SELECT FROM lookout WHERE paused_at IS NOT NULL AND :asks)
       AND NOT EXISTS (SELECT FROM watches WHERE asked_until > clock_timestamp() AND :asks)
     ON CONFLICT (screen_id) DO UPDATE
     SET screen_version = EXCLUDED.screen_version,
@@ -47,7 +47,8 @@ TAKE = text("""
       AND (watches.screen_version < EXCLUDED.screen_version
            OR watches.screen_version = EXCLUDED.screen_version
               AND watches.due_at <= clock_timestamp())
-    RETURNING epoch, failures, doubted, pending, pending_total, pending_reason, refused
+    RETURNING epoch, failures, doubted, pending, pending_total, pending_reason, refused,
+              clock_timestamp() AS at
 """)
 
 END = text("""
@@ -125,7 +126,10 @@ TRUST = text("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rest:
-    """How long nobody may look, whether an operator has paused it all, and the trust last told."""
+    """How long nobody may look, whether an operator has paused it, and the trust last told.
+
+    A pause is of asking Finviz: what asks nobody goes on.
+    """
 
     span: timedelta
     paused: bool
@@ -147,11 +151,13 @@ class Turn:
 
     ``failures`` are the looks in a row that brought no list; ``doubted`` tells whether they were
     complete but suspect; ``suspected`` is the list that waits for a second one like it, and
-    ``refused`` one that an operator does not want.
+    ``refused`` one that an operator does not want. ``at`` is when the turn began: what the look
+    brings is as old as that, however long it takes.
     """
 
     screen: ScreenId
     epoch: int
+    at: datetime
     failures: int
     doubted: bool
     suspected: Suspected | None
@@ -190,6 +196,7 @@ async def take(connection: Connection, kept: Kept, lasting: timedelta) -> Turn |
     return Turn(
         screen=kept.id,
         epoch=row.epoch,
+        at=row.at,
         failures=row.failures,
         doubted=row.doubted,
         suspected=_suspected(row),

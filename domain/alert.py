@@ -172,9 +172,15 @@ def _nested(outer: Mapping[str, Any], fields: dict[str, Any], *, levels: int) ->
 
 
 def _add(fields: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """What stands wins, and of the ticker's names any: a receiver reads the outer object, too."""
+    settled = TICKER_NAMES if any(_says(fields.get(name)) for name in TICKER_NAMES) else ()
     for name, value in more.items():
-        if not isinstance(fields.get(name), str | bool):
+        if name not in settled and not isinstance(fields.get(name), str | bool):
             fields[name] = value
+
+
+def _says(value: object) -> bool:
+    return isinstance(value, str) and not value.isspace()
 
 
 def _inner(text: str) -> dict[str, Any] | None:

@@ -56,8 +56,9 @@ class Universe:
 
     The rank of a ticker is its place in ``tickers``, from 1. ``kept`` are those that are in though
     their rank is beyond the top N. ``total`` is how many rows the screen had in all. ``fetched_at``
-    is when this version came, ``confirmed_at`` when it was last seen; ``fresh_since`` is the time
-    from which the list was never too old; from ``valid_until`` on it does not count.
+    is when this version came, ``confirmed_at`` when what brought it last was asked for;
+    ``fresh_since`` is the time from which the list was never too old; from ``valid_until`` on it
+    does not count.
     """
 
     version: int

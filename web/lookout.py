@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import ceil
 from typing import Any, TypeAlias
 
@@ -252,21 +252,21 @@ async def accept(given: Seen, parts: Parts, actor: Configurer) -> Shown:
         if total is None or kept is None:
             raise await _not_this_one(connection)
         max_age = list_max_age(kept.screen.refresh, parts["rules"].list_max_age)
-        _check_seen(last, max_age)
+        seen_at = _seen_at(last, max_age)
         rows = [Row(rank=rank, ticker=ticker) for rank, ticker in enumerate(tickers, start=1)]
-        listing = Listing(rows=rows, total=total, accepted_by=actor)
+        listing = Listing(rows=rows, total=total, seen_at=seen_at, accepted_by=actor)
         version = await adopting.adopt(connection, kept, listing, max_age=max_age)
         whole_market = await _believe_total(connection, kept, total, actor)
     parts["wake_keeper"]()
     return {"version": version, "tickers": len(rows), "total": total, "whole_market": whole_market}
 
 
-def _check_seen(last: LastFetch | None, max_age: timedelta) -> None:
-    """What was accepted counts as seen just now, so it must have been. Raises ProblemError."""
-    seen = last is not None and last.outcome is FetchOutcome.SUSPECT
-    if not (seen and last and last.now - last.at <= max_age):
-        words = "The last look did not bring it, or is too long ago: refresh first."
-        raise ProblemError(409, "too_old", words)
+def _seen_at(last: LastFetch | None, max_age: timedelta) -> datetime:
+    """When the suspect list was seen, not too long ago. Raises ProblemError."""
+    if last and last.outcome is FetchOutcome.SUSPECT and last.now - last.at <= max_age:
+        return last.at
+    words = "The last look did not bring it, or is too long ago: refresh first."
+    raise ProblemError(409, "too_old", words)
 
 
 async def _believe_total(connection: Connection, kept: Kept, total: int, actor: str) -> bool:

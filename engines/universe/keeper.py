@@ -214,7 +214,7 @@ class Keeper:
             if not await watches.end(connection, turn, learnt):
                 return None
             if fetch.outcome.is_list:
-                listing = Listing(rows=answer.rows, total=answer.total or 0)
+                listing = Listing(rows=answer.rows, total=answer.total or 0, seen_at=turn.at)
                 max_age = self._max_age(kept.screen)
                 version = await adopting.adopt(connection, kept, listing, max_age=max_age)
                 fetch = replace(fetch, version=version)

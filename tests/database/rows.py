@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from database import (
     adopting,
+    cadences,
     destinations,
     endings,
     journal,
@@ -197,9 +198,11 @@ class Rows:
     async def adopt(
         self, kept: Kept, *tickers: str, total: int = 100, max_age: timedelta = timedelta(hours=1)
     ) -> int | None:
+        """Make this the list in force, seen just now."""
         listed = [Row(rank=rank, ticker=Ticker(t)) for rank, t in enumerate(tickers, start=1)]
         async with self.database.write() as connection:
-            listing = Listing(rows=listed, total=total)
+            seen_at = await cadences.now(connection)
+            listing = Listing(rows=listed, total=total, seen_at=seen_at)
             return await adopting.adopt(connection, kept, listing, max_age=max_age)
 
     async def change_screen(self, screen: Screen) -> Kept:

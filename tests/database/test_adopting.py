@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from database import adopting, screens, universes
+from database import adopting, cadences, screens, universes
 from database.adopting import Listing
 from database.screens import Kept
 from domain.screen import Screen, ScreenKind
@@ -126,7 +126,8 @@ async def test_prices_and_volumes_are_kept_as_last_seen(rows: Rows, kept: Kept) 
             Row(rank=2, ticker=Ticker("B")),
         ]
         async with rows.database.write() as connection:
-            listing = Listing(rows=listed, total=2, accepted_by="somebody")
+            seen_at = await cadences.now(connection)
+            listing = Listing(rows=listed, total=2, seen_at=seen_at, accepted_by="somebody")
             return await adopting.adopt(connection, kept, listing, max_age=timedelta(hours=1))
 
     version = await adopt("2.69", 10**12)

@@ -82,7 +82,9 @@ async def test_the_first_turn_is_there_at_once_and_remembers_nothing(
     assert await rest(rows, kept) == 0
     since = Watch()
     turn = await taken(rows, kept)
-    assert turn == Turn(screen=kept.id, epoch=1, failures=0, doubted=False, suspected=None)
+    assert turn == Turn(
+        screen=kept.id, epoch=1, at=turn.at, failures=0, doubted=False, suspected=None
+    )
     assert await take(rows, kept) is None
     assert since.left(await rest(rows, kept), MINUTE)
 
@@ -94,7 +96,9 @@ async def test_the_next_turn_comes_when_it_is_due_and_remembers(rows: Rows, kept
     assert since.left(await rest(rows, kept), MINUTE)
     await due(rows)
     assert await rest(rows, kept) == 0
-    assert await taken(rows, kept) == replace(last, epoch=2)
+    turn = await taken(rows, kept)
+    assert turn == replace(last, epoch=2, at=turn.at)
+    assert turn.at > last.at
 
 
 async def test_nothing_at_all_may_be_what_is_suspected(rows: Rows, kept: Kept) -> None:
@@ -111,7 +115,7 @@ async def test_a_turn_nobody_ended_is_taken_again_and_its_owner_fenced_out(
     await due(rows)
     lost = await taken(rows, kept, GONE)
     again = await taken(rows, kept)
-    assert again == replace(last, epoch=lost.epoch + 1)
+    assert again == replace(last, epoch=lost.epoch + 1, at=again.at)
     before = await rows.sql("SELECT * FROM watches")
     assert not await end(rows, lost, GONE)
     assert await rows.sql("SELECT * FROM watches") == before
@@ -132,7 +136,9 @@ async def test_a_changed_screen_is_due_at_once_and_nothing_is_remembered(
     new = await changed(rows)
     assert await rest(rows, new) == 0
     turn = await taken(rows, new)
-    assert turn == Turn(screen=kept.id, epoch=2, failures=0, doubted=False, suspected=None)
+    assert turn == Turn(
+        screen=kept.id, epoch=2, at=turn.at, failures=0, doubted=False, suspected=None
+    )
 
 
 async def test_a_crash_in_the_first_look_at_a_changed_screen_costs_the_lease_alone(

@@ -105,6 +105,28 @@ def test_a_ticker_that_is_none(ticker: object, code: str) -> None:
     assert refused({"ticker": ticker, "action": "buy"}) == code
 
 
+@pytest.mark.parametrize(
+    "inner",
+    [
+        {"order": {"ticker": "MSFT"}},
+        {"strategy": {"order": {"symbol": "MSFT"}, "ticker": "MSFT"}},
+        {"message": '{"ticker": "MSFT", "action": "buy"}', "action": None},
+    ],
+)
+@pytest.mark.parametrize("name", ["ticker", "symbol", "tv_instrument", "underlying"])
+def test_the_outer_ticker_counts_by_whichever_name(name: str, inner: dict[str, Any]) -> None:
+    """A receiver of the body as it came reads the outer one."""
+    alert = read(json.dumps({"action": "buy", name: "AAPL", **inner}).encode())
+    assert isinstance(alert, Alert)
+    assert alert.ticker == "AAPL"
+
+
+def test_a_blank_outer_ticker_gives_way_to_an_inner_one() -> None:
+    alert = read(b'{"underlying":" ","action":"buy","order":{"symbol":"MSFT"}}')
+    assert isinstance(alert, Alert)
+    assert alert.ticker == "MSFT"
+
+
 def test_a_blank_name_gives_way_to_the_next() -> None:
     alert = read(b'{"ticker":" ","symbol":"MSFT","side":"buy"}')
     assert isinstance(alert, Alert)

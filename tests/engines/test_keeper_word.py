@@ -174,7 +174,7 @@ async def test_an_accepted_list_is_in_force_at_once_and_the_look_under_way_is_lo
         assert total == len(OTHER_MARKET)
         assert total is not None
         rows = [Row(rank=rank, ticker=one) for rank, one in enumerate(pending, start=1)]
-        listing = Listing(rows=rows, total=total, accepted_by="me")
+        listing = Listing(rows=rows, total=total, seen_at=turn.at, accepted_by="me")
         await adopting.adopt(connection, stage.kept, listing, max_age=timedelta(hours=1))
     listed = await stage.listed()
     assert listed
@@ -250,17 +250,20 @@ async def test_while_the_market_is_closed_looks_are_rarer_but_the_list_stays_fre
     assert due_in(await stage.look(closed)) == pytest.approx(180, abs=1)
 
 
+def a_fixed(*tickers: str) -> Screen:
+    return Screen(
+        kind=ScreenKind.FIXED,
+        top_n=len(tickers),
+        refresh=timedelta(seconds=60),
+        tickers=tuple(map(Ticker, tickers)),
+        valid_until=utc_now() + timedelta(hours=1),
+    )
+
+
 async def test_a_fixed_list_is_taken_at_its_word_and_asks_nobody(stage: Stage) -> None:
     await stage.look()
     asked = stage.asked
-    fixed = Screen(
-        kind=ScreenKind.FIXED,
-        top_n=2,
-        refresh=timedelta(seconds=60),
-        tickers=(Ticker("ZZ"), Ticker("YY")),
-        valid_until=utc_now() + timedelta(hours=1),
-    )
-    await stage.rows.change_screen(fixed)
+    await stage.rows.change_screen(a_fixed("ZZ", "YY"))
     source = SourceByKind(finviz=stage.keeper.source, fixed=FixedList())
     keeper = stage.another(source=source, until_open=closed_for(10))
     last = await stage.look(keeper)
@@ -270,6 +273,30 @@ async def test_a_fixed_list_is_taken_at_its_word_and_asks_nobody(stage: Stage) -
     assert listed[1] == ("ZZ", "YY")
     assert stage.asked == asked
     assert due_in(last) == pytest.approx(60, abs=1)
+
+
+async def test_a_fixed_list_and_its_changes_count_while_nobody_asks_finviz(stage: Stage) -> None:
+    """A pause is of asking: who pauses it because Finviz blocks him types the list himself."""
+    async with stage.rows.database.write() as connection:
+        assert await lookout.pause(connection, actor="me", reason="Finviz blocks us")
+    source = SourceByKind(finviz=stage.keeper.source, fixed=FixedList())
+    keeper = stage.another(source=source)
+    seen: list[tuple[str, ...]] = []
+    for tickers in (("ZZ", "YY"), ("YY",)):
+        await stage.rows.change_screen(a_fixed(*tickers))
+        await keeper.step()
+        listed = await stage.listed()
+        assert listed
+        seen.append(listed[1])
+    assert seen == [("ZZ", "YY"), ("YY",)]
+    ends = utc_now() + timedelta(minutes=1)
+    await stage.rows.change_screen(replace(a_fixed("YY"), valid_until=ends))
+    await keeper.step()
+    async with stage.rows.database.read() as connection:
+        current = await universes.current(connection)
+    assert current.universe
+    assert current.universe.valid_until == ends
+    assert stage.asked == 0
 
 
 async def test_a_look_asked_for_by_hand_is_due_once_and_not_while_finviz_asks_to_wait(

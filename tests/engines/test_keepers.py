@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -152,6 +152,21 @@ async def test_who_slept_through_its_turn_records_nothing(
     assert await stage.rows.sql("SELECT epoch FROM watches WHERE lease_until IS NULL") == [3]
     count = sleeper.metrics.registry.get_sample_value
     assert count("relay_list_fetches_total", {"outcome": "ok"}) is None
+
+
+async def test_a_list_is_as_old_as_its_question_whenever_it_is_recorded(stage: Stage) -> None:
+    """A laptop that is closed between reading a page and recording it makes the page no younger."""
+    answered: list[datetime] = []
+
+    async def answer() -> None:
+        answered.extend(await stage.rows.sql("SELECT clock_timestamp()"))
+
+    confirmed: list[datetime] = []
+    for _ in ("adopted", "confirmed"):
+        source = Meanwhile(stage.keeper.source, answer)
+        await stage.look(stage.another(source=source))
+        confirmed += await stage.rows.sql("SELECT confirmed_at FROM universes")
+    assert confirmed[0] < answered[0] < confirmed[1] < answered[1]
 
 
 async def test_who_slept_before_asking_does_not_ask(
