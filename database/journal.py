@@ -155,12 +155,15 @@ def _appending(entries: str, *, sorts: bool) -> TextClause:
 #
 # An early verdict stands if the gate, the screen and its list are those it was reached by, and the
 # list is fresh; and if nothing undecided of its ticker came before it. The row of the gate is held,
-# so that whoever changes it comes before or after; who is just at it is not waited for.
+# so that whoever changes it comes before or after; who is just at it is not waited for. Who had to
+# wait for his turn sees screen and list as they were before: what he brings is left to the gate.
 _APPEND = """
     WITH turn AS MATERIALIZED (
-        SELECT pg_advisory_xact_lock(hashtext('trading-signal-processor.journal')) AS mine
+        SELECT CASE WHEN pg_try_advisory_xact_lock(journal) THEN true
+                    ELSE pg_advisory_xact_lock(journal) IS NULL END AS at_once
+        FROM hashtext('trading-signal-processor.journal') AS journal
     ), clock AS MATERIALIZED (
-        SELECT clock_timestamp() AS at FROM turn
+        SELECT clock_timestamp() AS at, at_once FROM turn
     ), alert AS MATERIALIZED (
         SELECT told.*, clock.at, CAST(told.price AS numeric) AS exact_price,
                lifetime + least(
@@ -169,7 +172,7 @@ _APPEND = """
         FROM clock, ({entries}) AS told
     ), ruled AS MATERIALIZED (
         SELECT version FROM clock, gate
-        WHERE version = CAST(:gate_version AS bigint) AND paused_at IS NULL
+        WHERE at_once AND version = CAST(:gate_version AS bigint) AND paused_at IS NULL
         FOR SHARE OF gate SKIP LOCKED
     ), in_force AS MATERIALIZED (
         SELECT ruled.version AS gate_version, universe.version AS universe_version,

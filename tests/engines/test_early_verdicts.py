@@ -282,6 +282,20 @@ async def test_what_changed_while_it_waited_for_its_turn_counts(door: Door) -> N
     assert await waiting == ["received"]
 
 
+async def test_a_list_that_came_while_it_waited_for_its_turn_counts(door: Door) -> None:
+    entry = an_entry("NONE")
+    async with door.rows.database.write() as before:
+        await journal.append(before, [an_entry("BEFORE")])
+        waiting = asyncio.create_task(door.append(entry))
+        await until_rows(door.rows.somebody_waits)
+        await door.rows.adopt(door.kept, "NONE", *LISTED[:9])
+    assert await waiting == ["received"]
+    await door.gatekeeper.step()
+    assert await door.rows.sql("SELECT status FROM signals WHERE id = :id", id=entry.id) == [
+        "approved"
+    ]
+
+
 async def test_who_changes_the_gate_after_journaling_gets_to_the_end(door: Door) -> None:
     """The row of the gate is not held by who still waits for his turn."""
     async with door.rows.database.write() as commanding:
