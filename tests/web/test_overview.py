@@ -180,7 +180,8 @@ async def test_a_new_relay_is_a_list_of_first_steps_that_ticks_itself(template: 
         page = await get(one, "/admin", browser)
         expected = {"connect": False, "destination": False, "list": True, "told": False}
         assert ticked(page) == expected
-        assert "http://127.0.0.1:8000/webhook/in</code>" in page
+        assert "http://127.0.0.1:8000/webhook/in/YOUR_WEBHOOK_TOKEN</code>" in page
+        assert "this one is none until <code>PUBLIC_URL</code> names it" in page
         assert "This is the example screen" in page
         assert "with a wrong token" not in page
         await one.execute(

@@ -179,7 +179,7 @@ def _unfinished(steps: Checklist) -> Checklist | None:
 
 def _webhook(visitor: Visitor) -> str:
     own = visitor.parts["rules"].public_url or str(visitor.request.base_url).rstrip("/")
-    return f"{own}/webhook/in"
+    return f"{own}/webhook/in/YOUR_WEBHOOK_TOKEN"
 
 
 def _failing(parts: State) -> list[str]:

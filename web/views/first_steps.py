@@ -32,10 +32,12 @@ class StepRow:
 class Checklist:
     """What connects the relay, ticked as it happens. ``knock`` is when a wrong token came.
 
-    Once everything was there the relay has ``begun``, though something may be missing again.
+    ``public`` tells whether TradingView can reach ``webhook``, as far as the address says. Once
+    everything was there the relay has ``begun``, though something may be missing again.
     """
 
     webhook: str
+    public: bool
     knock: Moment | None
     knocker: str
     done: int
@@ -69,6 +71,7 @@ def checklist(
     required = [one for one in steps if not one.optional]
     return Checklist(
         webhook=webhook,
+        public=webhook.startswith("https:"),
         knock=moment(knock.at, now) if knock else None,
         knocker=(knock and knock.origin) or "an unknown address",
         done=sum(one.done for one in required),
