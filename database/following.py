@@ -3,8 +3,10 @@
 The parts here belong into a statement that has a `settled` with the deliveries it changed, as
 STEPPED. Where a position comes alive again beside another live one of its ticker, one stands for
 both and the other is closed: the one that is held before one that is still on its way, and may yet
-be void. What the other bought is then sold with the one that stands. A position of which nothing
-is left anywhere is over, also when the operator's word on a held delivery was the last of it.
+be void; and one entered by hand before one that was bought. What the other bought is then sold with
+the one that stands: that stands in its deliveries, but that one is held everywhere stands in none.
+A position of which nothing is left anywhere is over, also when the operator's word on a held
+delivery was the last of it.
 
 A full exit that arrived sold all there is of the ticker at that destination, also what another
 position bought there before.
@@ -134,6 +136,7 @@ POSITIONS_FOLLOW = """
         GROUP BY signal_id
     ), followed AS (
         SELECT touched.id, touched.ticker, touched.opened_at, touched.state,
+               entry_signal_id IS NULL AS by_hand,
                CASE WHEN touched.state = 'closing' AND NOT coalesce(leaving.ended, false)
                         THEN 'closing'
                     WHEN touched.state = 'closing' AND leaving.done THEN 'closed'
@@ -148,16 +151,16 @@ POSITIONS_FOLLOW = """
         LEFT JOIN entering ON entering.position_id = touched.id
         LEFT JOIN leaving ON leaving.signal_id = touched.exit_signal_id
     ), live AS (
-        SELECT id, ticker, opened_at, state, becomes FROM followed
+        SELECT id, ticker, opened_at, state, by_hand, becomes FROM followed
         UNION ALL
-        SELECT id, ticker, opened_at, state, state FROM positions
+        SELECT id, ticker, opened_at, state, entry_signal_id IS NULL, state FROM positions
         WHERE state IN ('opening', 'open') AND ticker = ANY(ARRAY(SELECT ticker FROM touched))
           AND id NOT IN (SELECT id FROM touched)
     ), standing AS (
         SELECT DISTINCT ON (ticker) ticker, id FROM live
         WHERE becomes IN ('opening', 'open') AND ticker IN (
             SELECT ticker FROM live WHERE state = 'closing' AND becomes IN ('opening', 'open'))
-        ORDER BY ticker, becomes = 'open' DESC, opened_at DESC, id DESC
+        ORDER BY ticker, becomes = 'open' DESC, by_hand DESC, opened_at DESC, id DESC
     ), single AS (
         SELECT live.id, live.state, standing.id AS successor,
                CASE WHEN standing.id IS NULL THEN becomes ELSE 'closed' END AS settles

@@ -330,13 +330,16 @@ def _unite(store: Store, ticker: Ticker, becomes: dict[PositionId, PositionState
     alive = [(state, row) for state, row in alive if state.live]
     if not any(row.state is PositionState.CLOSING for _, row in alive):
         return
-    _, standing = max(
-        alive,
-        key=lambda one: (one[0] is PositionState.OPEN, one[1].opened_at, one[1].position.id),
-    )
+    _, standing = max(alive, key=_stands)
     for _, row in alive:
         if row is not standing:
             becomes[row.position.id] = PositionState.CLOSED
             row.merged = standing.position.id
             if store.rules.reunions:
                 store.hand_over(row.position.id, standing.position.id)
+
+
+def _stands(one: tuple[PositionState, PositionRow]) -> tuple[bool, bool, datetime, PositionId]:
+    """What stands before what: no delivery tells that one entered by hand is held everywhere."""
+    state, row = one
+    return state is PositionState.OPEN, row.by_hand, row.opened_at, row.position.id
