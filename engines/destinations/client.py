@@ -38,6 +38,9 @@ FAILED = (
 )
 
 
+NO_CONNECTION = "no connection in time"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How many requests at once, how long a whole one may take, how long its connecting."""
@@ -45,6 +48,18 @@ class Limits:
     connections: int = 5
     deadline: timedelta = timedelta(seconds=5)
     connecting: timedelta = timedelta(seconds=2)
+
+
+@dataclass(slots=True)
+class Asked:
+    """Asks ``leaves`` for the way to a destination, and notes whether the request may have left."""
+
+    leaves: Callable[[], bool]
+    left: bool = False
+
+    def __call__(self) -> bool:
+        self.left = self.leaves()
+        return self.left
 
 
 class Way(Protocol):
@@ -86,14 +101,14 @@ class DestinationClient:
         ``leaves`` is asked when the connection stands, right before the first byte.
         """
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        began, asked = loop.time(), Asked(leaves)
         try:
             async with asyncio.timeout(self._deadline):
-                reply = await self._way.post(body, headers, leaves)
+                reply = await self._way.post(body, headers, asked)
         except TooLateError:
             return Answer(outcome=Outcome.WITHHELD)
         except FAILED as error:
-            answer = _failure(error)
+            answer = _failure(error, left=asked.left)
             return replace(answer, duration=timedelta(seconds=loop.time() - began))
         return _answer(reply, timedelta(seconds=loop.time() - began))
 
@@ -132,7 +147,7 @@ def _answer(reply: Reply, took: timedelta) -> Answer:
     )
 
 
-def _failure(error: Exception) -> Answer:
+def _failure(error: Exception, *, left: bool) -> Answer:
     if isinstance(error, ForbiddenAddressError):
         return Answer(outcome=Outcome.PERMANENT, error=FORBIDDEN, fatal=True)
     if isinstance(error, UnresolvedError):
@@ -140,6 +155,8 @@ def _failure(error: Exception) -> Answer:
     connecting = isinstance(error, httpcore.ConnectError)
     if connecting and any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
         return Answer(outcome=Outcome.NOT_SENT, error="TLS refused", fatal=True)
+    if isinstance(error, TimeoutError) and not left:  # in the queue, looking up, or dialling
+        return Answer(outcome=Outcome.NOT_SENT, error=NO_CONNECTION)
     outcome = Outcome.NOT_SENT if isinstance(error, NOT_SENT) else Outcome.AMBIGUOUS
     return Answer(outcome=outcome, error=_named(error))
 

@@ -24,6 +24,7 @@ ERRORS = {
     "ReadError": "the connection broke before an answer came",
     "WriteError": "the connection broke while it was sent",
     "RemoteProtocolError": "what answered does not speak HTTP properly",
+    "no connection in time": "no connection within the time for a request: nothing was sent",
     "total deadline passed": "no whole answer in time",
     "TLS refused": "TLS failed: its certificate is not valid for this address, or not trusted",
     "name not resolved": "its name has no address, or none was found in time",
