@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 
 from database.audit import COLUMNS, Facts
+from database.connection import Row, Values
 from database.pool import ReadConnection
 from database.wanted import Wanted, kept_of
 from database.ways import Stretch, Way, ways
@@ -96,16 +97,36 @@ async def _along(
         ) AS signals ORDER BY seq DESC"""
     rows = await connection.execute(text(statement), values)
     signals = [dict(row) for row in rows.mappings()]
-    if len(signals) > limit:
-        return Found(signals=signals[1:] if forward else signals[:limit], more=True)
+    if len(signals) > limit and len(within) == 1:
+        return _page_of(signals, limit, forward=forward)
+    # One branch may have ended before what others found: of what lies beyond, some is not seen yet.
+    end = await _nearest_end(connection, within, values, forward=forward)
+    if end is None:
+        return _page_of(signals, limit, forward=forward)
+    near = [one for one in signals if (one["seq"] <= end.seq if forward else one["seq"] >= end.seq)]
+    if len(near) > limit:
+        return _page_of(near, limit, forward=forward)
+    return Found(signals=near, more=True, looked_to=end.seq, looked_at=end.received_at)
+
+
+def _page_of(signals: Sequence[Facts], limit: int, *, forward: bool) -> Found:
+    if len(signals) <= limit:
+        return Found(signals=signals, more=False)
+    return Found(signals=signals[-limit:] if forward else signals[:limit], more=True)
+
+
+async def _nearest_end(
+    connection: ReadConnection,
+    within: Sequence[tuple[Way, Stretch]],
+    values: Values,
+    *,
+    forward: bool,
+) -> Row | None:
+    """Where the first of the branches stops looking; None where none stops before its end."""
     ends = ", ".join(way.end(on) for way, on in within)
     nearest = f"{'least' if forward else 'greatest'}({ends})"
     statement = f"SELECT seq, received_at FROM signals WHERE seq = {nearest}"
-    end = (await connection.execute(text(statement), values)).one_or_none()
-    if end is None:
-        return Found(signals=signals, more=False)
-    near = [one for one in signals if (one["seq"] <= end.seq if forward else one["seq"] >= end.seq)]
-    return Found(signals=near, more=True, looked_to=end.seq, looked_at=end.received_at)
+    return (await connection.execute(text(statement), values)).one_or_none()
 
 
 def _stretch(span: _Span, cursor: Cursor, order: str, look: int) -> Stretch:
