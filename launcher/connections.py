@@ -132,17 +132,18 @@ class Connection(HttpToolsProtocol):
     # ── What they send ──────────────────────────────────────────────────────────────────────
 
     def data_received(self, data: bytes) -> None:
-        known = HEADS.of(data) if self._between and not self._wanted() else None
+        begins = self._between and not self._wanted()
+        known = HEADS.of(data) if begins else None
         if known:
             self._repeat(known, data)
         else:
-            self._read(data)
+            self._read(data, begins=begins)
 
     def _repeat(self, known: KnownHead, data: bytes) -> None:
         """Do what the parser's events would, without the parser."""
         self._deadline.clear()
         self._idle.clear()
-        self.expect_100_continue = False
+        self._head, self.expect_100_continue = 0, False
         self.scope = self._scope(known)
         self.cycle = self._arrived = self._exchange(lasts=True)
         self.cycle.body += data[known.size :]
@@ -162,14 +163,15 @@ class Connection(HttpToolsProtocol):
             "state": self.app_state.copy(),
         }
 
-    def _read(self, data: bytes) -> None:
+    def _read(self, data: bytes, *, begins: bool) -> None:
+        """``begins``: nothing of a message came before this; else it is but the rest of a head."""
         self._await()
         self._piece = len(data)
         self._got += self._piece
         super().data_received(data)
         if self._arrived:
             exchange, head, lasts = self._arrived, said(self.scope), self._arrived.keep_alive
-            if self._start() and lasts and self._between:
+            if self._start() and begins and lasts and self._between:
                 HEADS.remember(data, head, exchange.body)
         if self._in_head and not self.transport.is_closing():
             self._head += self._piece

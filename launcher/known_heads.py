@@ -45,16 +45,24 @@ class KnownHeads:
 
     def of(self, data: bytes) -> KnownHead | None:
         """The head of a message that begins and ends with ``data``; None if it is to be parsed."""
-        size = data.find(END) + len(END)
+        end = data.find(END)
+        if end < 0:
+            return None
+        size = end + len(END)
         known = self._known.get(data[:size])
         return known if known is not None and known.length == len(data) - size else None
 
     def remember(
         self, data: bytes, head: tuple[Mapping[str, Any], Headers], body: bytes | bytearray
     ) -> None:
-        """That ``data`` was parsed into this and nothing else, if that is all there is to it."""
-        size = data.find(END) + len(END)
-        scope, headers = head
+        """That ``data`` was parsed into this and nothing else, if that is all there is to it.
+
+        A message must begin with ``data``: the rest of a head means nothing alone.
+        """
+        end = data.find(END)
+        if end < 0:
+            return
+        size, (scope, headers) = end + len(END), head
         if size > LONGEST or data[size:] != body or not _states(headers, len(body)):
             return
         if len(self._known) >= self._most:

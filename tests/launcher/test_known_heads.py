@@ -1,6 +1,7 @@
 """A head that was read before means the same when it is not read again."""
 
 import asyncio
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -36,8 +37,21 @@ ODD = (
     b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
     b"\r\n",
     b"nonsense\r\n\r\n",
+    b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi",
+    b"POST /a HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi",
+    HEAD % (b"a", 2, b"Upgrade: h2c\r\nConnection: upgrade\r\n") + b"hi",
+    b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n\r\n\r\nhi",
+    b"POST /early HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    b"\r",
+    b"\n",
+    b"\r\n\r\n",
 )
-MORE = (b"", b"", b"", b"X-A: b\r\n", b"Expect: 100-continue\r\n", b"Connection: close\r\n")
+MORE = (
+    *(b"", b"", b"", b"X-A: b\r\n", b"Expect: 100-continue\r\n", b"Connection: close\r\n"),
+    *(b"Proxy-Connection: close\r\n", b"Upgrade: h2c\r\n", b"X-A: %b\r\n" % (b"a" * LONGEST)),
+)
+STRAY = (b"", b"", b"", b"\r\n", b"h")
+"""What stands behind a whole request."""
 
 
 def whole(body: bytes = b"hi", path: bytes = b"a", more: bytes = b"") -> bytes:
@@ -64,17 +78,24 @@ class Counting(KnownHeads):
 
 @dataclass(slots=True)
 class Application:
-    """Notes what it is asked; answers /later when told to, and takes no /asgi by express."""
+    """Notes what it is asked; answers /later when told to, and takes no /asgi by express.
+
+    It answers /early before it has read the body.
+    """
 
     asked: list[tuple[str, Scope, bytes]] = field(default_factory=list[tuple[str, Scope, bytes]])
     waiting: list[Any] = field(default_factory=list[Any])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/early":
+            self.asked.append(("early", _noted(scope), b""))
+            await answer(send, 413, b"early")
+            return
         self.asked.append(("asgi", _noted(scope), await body_of(receive)))
         await answer(send, 200, b"asgi")
 
     def express(self, scope: Scope, exchange: Any) -> bool:
-        if scope["path"] == "/asgi":
+        if scope["path"] in {"/asgi", "/early"}:
             return False
         self.asked.append(("express", _noted(scope), bytes(exchange.body)))
         scope["headers"].append((b"x-mine", b"added by the application"))
@@ -174,10 +195,11 @@ def conversations(draw: st.DrawFn) -> list[bytes]:
     ordinary = st.builds(
         whole,
         st.sampled_from(BODIES),
-        st.sampled_from([b"a", b"a", b"asgi", b"later"]),
+        st.sampled_from([b"a", b"a", b"asgi", b"later", b"early"]),
         st.sampled_from(MORE),
     )
-    requests = draw(st.lists(ordinary | st.sampled_from(ODD), min_size=1, max_size=6))
+    stray = st.builds(operator.add, ordinary, st.sampled_from(STRAY))
+    requests = draw(st.lists(stray | st.sampled_from(ODD), min_size=1, max_size=6))
     pieces: list[bytes] = []
     for request in requests:
         at = draw(st.just(0) | st.integers(0, len(request)))
@@ -188,13 +210,58 @@ def conversations(draw: st.DrawFn) -> list[bytes]:
     return pieces
 
 
-@given(conversations())
-def test_every_conversation_is_what_the_parser_alone_makes_of_it(pieces: list[bytes]) -> None:
-    heads = Counting()
-    talked([whole(body) for body in BODIES], heads)  # which are known from here on
+def same_both_ways(pieces: Sequence[bytes], heads: KnownHeads) -> None:
     told, expected = talked(pieces, heads), talked(pieces, Forgetful())
     assert told.asked == expected.asked
     assert (told.written, told.closed) == (expected.written, expected.closed)
+
+
+@given(st.lists(conversations(), min_size=1, max_size=2))
+def test_every_conversation_is_what_the_parser_alone_makes_of_it(torn: list[list[bytes]]) -> None:
+    """One memory for all of them, and for strangers who send no more than a later piece."""
+    heads = Counting()
+    talked([whole(body) for body in BODIES], heads)  # which are known from here on
+    for pieces in torn:
+        same_both_ways(pieces, heads)
+    for piece in dict.fromkeys(piece for pieces in torn for piece in pieces[1:]):
+        same_both_ways([piece], heads)
+
+
+TAIL = b"Host: x\r\nContent-Length: 2\r\n\r\n"
+
+
+def test_a_tail_is_no_head() -> None:
+    """Or it would stand for the token in the path of whoever sent the head before it."""
+    heads = Counting()
+    talked([b"POST /a-token HTTP/1.1\r\n", TAIL + b"hi"], heads)
+    same_both_ways([TAIL + b"yo"], heads)
+
+
+def test_a_head_within_a_header_of_somebody_is_no_head() -> None:
+    heads = Counting()
+    talked([b"POST /wrong HTTP/1.1\r\nX-A: ", whole()], heads)
+    same_both_ways([whole(b"yo")], heads)
+
+
+@pytest.mark.parametrize("rest", [1, 2, 3])
+def test_a_piece_of_the_blank_line_is_no_head(rest: int) -> None:
+    heads, at = Counting(), len(whole()) - len(b"hi") - rest
+    talked([whole()[:at], whole()[at:]], heads)
+    assert talked([whole()[at:]], heads).spared == 0
+    same_both_ways([whole()[at:]], heads)
+
+
+def test_a_head_behind_blank_lines_is_what_it_is_without_them() -> None:
+    heads = Counting()
+    for lines in (b"\r\n", b"\r", b"\n", b"\r\n\r\n"):
+        for pieces in ([lines, whole()], [lines + whole()], [lines + whole()]):
+            same_both_ways(pieces, heads)
+    same_both_ways([whole()] * 3, heads)
+
+
+def test_blank_lines_between_messages_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST_HEAD", 100)
+    same_both_ways([whole(), *[b"\r\n", whole()] * 60], Counting())
 
 
 def test_what_is_known_is_not_read_again() -> None:
@@ -265,6 +332,7 @@ def test_only_a_whole_message_with_its_very_head_is_known(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "headers", "body"),
     [
+        (b"\n\r\nhi", SAID["headers"], b"hi"),
         (whole(), SAID["headers"], b"ho"),
         (b"\r\n\r\n" + whole(), SAID["headers"], b"hi"),
         (whole(), SAID["headers"][:1], b"hi"),
