@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from launcher.backup_reading import end_in_failure, verify
+from launcher.backup_reading import verify
 
 DESCRIPTION = """\
 Writes everything that the relay keeps into FILE, as of one moment, while it runs or while it does
@@ -41,5 +41,4 @@ def run_backup(options: argparse.Namespace) -> int:
         return verify(Path(options.file), as_json=options.json)
     from launcher.backup import run  # noqa: PLC0415  needs the environment
 
-    end_in_failure()
     return run(options.file, with_keys=options.with_keys, as_json=options.json)

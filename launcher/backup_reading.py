@@ -1,7 +1,6 @@
 """A backup looked through, with Python alone: whether it is whole, and what is in it."""
 
 import json
-import signal
 from pathlib import Path
 
 from database.backup_file import opened
@@ -12,15 +11,6 @@ KEYS_INSIDE = "secrets.env is inside: whoever has this file has every token and 
 KEYS_OUTSIDE = (
     "ENCRYPTION_KEY is not inside: without it addresses and keys of destinations cannot be read."
 )
-
-
-def end_in_failure() -> None:
-    """Have SIGTERM end us as what it is: whoever waits for a backup must not think it done."""
-    signal.signal(signal.SIGTERM, _end)
-
-
-def _end(_number: int, _frame: object) -> None:
-    raise Refusal("Stopped before it was done.", 128 + signal.SIGTERM)
 
 
 def looked_through(path: Path) -> Reading:

@@ -13,7 +13,8 @@ example: python run.py status
 
 `run.py COMMAND --help` says more, with an example and its exit codes.
 exit codes: 0 done, 1 cannot run (the last line says why), or what was asked about is not well,
-2 wrong setting or command, 130 stopped at once by a second Ctrl-C.
+2 wrong setting or command, 130 stopped at once by a second Ctrl-C, 143 a command that SIGTERM
+stopped before its end (serving ends well by it: 0).
 Settings: .env.example explains each."""
 
 
@@ -36,13 +37,21 @@ class _Version(argparse.Action):
 
 def main(arguments: Sequence[str]) -> int:
     """Do what ``arguments`` say and return the exit code."""
-    signal.signal(signal.SIGTERM, _end)
     make_legible()
     try:
         return _dispatch(list(arguments))
+    except _Terminated as ended:
+        print("Stopped by SIGTERM, before its end.", file=sys.stderr)
+        return ended.status
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
+
+
+class _Terminated(SystemExit):
+    """By SIGTERM before its end: whoever waits for a command must not think it done."""
+
+    status = 128 + signal.SIGTERM
 
 
 def _end(_number: int, _frame: object) -> None:
@@ -50,8 +59,19 @@ def _end(_number: int, _frame: object) -> None:
     sys.exit(0)
 
 
+def _break_off(_number: int, _frame: object) -> None:
+    """Leave in the same way; `main` says so when all of it is left."""
+    raise _Terminated(_Terminated.status)
+
+
+def _goes_on(command: Command, options: argparse.Namespace) -> bool:
+    """Whether it serves until it is told to stop, as all do but a scenario with an end."""
+    return command is SERVING and not options.exit
+
+
 def _dispatch(arguments: list[str]) -> int:
     if arguments[:1] == ["process"]:  # of several: what `launcher.processes` starts
+        signal.signal(signal.SIGTERM, _end)
         return _process()
     if command := _handed_on(arguments[:1]):
         return _run(command, argparse.Namespace(rest=arguments[1:]), arguments)
@@ -69,6 +89,7 @@ def _named(name: str | None) -> Command:
 
 
 def _run(command: Command, options: argparse.Namespace, arguments: list[str]) -> int:
+    signal.signal(signal.SIGTERM, _end if _goes_on(command, options) else _break_off)
     bare = command.bare_with and getattr(options, command.bare_with)
     if command.needs is not Needs.PYTHON and not bare:
         from launcher import environment  # noqa: PLC0415  slow, and few need it

@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-from launcher.backup_reading import end_in_failure
-
 DESCRIPTION = """\
 Makes a database of the backup FILE: into an empty one, or with --replace instead of what is there.
 The whole file is checked before anything is written, and a restore that is cut off leaves the
@@ -31,5 +29,4 @@ def run_restore(options: argparse.Namespace) -> int:
     """Return 0 when it is done. Raises Refusal."""
     from launcher.restore import run  # noqa: PLC0415  needs the environment
 
-    end_in_failure()
     return run(options.file, replace=options.replace, yes=options.yes)

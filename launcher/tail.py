@@ -27,7 +27,7 @@ It goes on by itself when the relay restarts, and misses nothing meanwhile. With
 stands in a line after which --cursor can go on in another run.
 
 exit codes: 1 no relay answers, or it does not take the token, 2 wrong setting or command,
-130 ended by Ctrl-C, 141 nobody reads it any more"""
+130 ended by Ctrl-C, 141 nobody reads it any more, 143 ended by SIGTERM"""
 
 QUIET = {"delivery.queued", "delivery.sending"}
 """What follows from the line before: shown with --all."""

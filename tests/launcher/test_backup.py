@@ -16,7 +16,6 @@ from config import Settings
 from database.pool import Database
 from launcher import backup, restore
 from launcher.backup_command import add_options, run_backup
-from launcher.backup_reading import end_in_failure
 from tests.conftest import KEY
 from tests.database.rows import Rows
 from tests.database.test_backups import empty, furnished
@@ -270,17 +269,6 @@ async def test_killed_it_leaves_no_half_file_and_no_half_database(
     await asyncio.to_thread(killed, "restore", "bringing it up to date", *there)
     assert await put_back_is_empty(target)
     assert await put_back(target, folder) == 0
-
-
-def test_one_that_is_terminated_does_not_look_done() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        end_in_failure()
-        with pytest.raises(SystemExit) as ended:
-            signal.raise_signal(signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert ended.value.code == 128 + signal.SIGTERM
 
 
 def test_a_file_is_looked_through_with_nothing_but_python(folder: Path) -> None:

@@ -44,17 +44,17 @@ OTHERS = {
 KILLED = """
 import os, signal, sys
 from database import resealing, vault
-from launcher.rotate_key import run_rotation
+from launcher.command_line import main
 resealing.BATCH, seal, left = 3, vault.Vault.seal, [int(sys.argv[1])]
 
 def sealing(self, *given):
     left[0] -= 1
     if not left[0]:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), int(sys.argv[2]))
     return seal(self, *given)
 
 vault.Vault.seal = sealing
-sys.exit(run_rotation(check=False))
+sys.exit(main(["rotate-key"]))
 """
 
 
@@ -143,20 +143,32 @@ async def test_everything_is_sealed_anew_and_the_old_key_opens_nothing(
     assert kept["ENCRYPTION_KEY"] not in shown.out + shown.err
 
 
-@pytest.mark.parametrize("seals", [1, 9])
+@pytest.mark.parametrize(
+    ("seals", "number", "code"),
+    [
+        (1, signal.SIGKILL, -signal.SIGKILL),
+        (9, signal.SIGKILL, -signal.SIGKILL),
+        (9, signal.SIGTERM, 128 + signal.SIGTERM),
+    ],
+)
 async def test_killed_at_any_moment_a_second_run_goes_on(
-    rows: Rows, folder: Path, main: Destination, seals: int
+    rows: Rows, folder: Path, main: Destination, seals: int, number: int, code: int
 ) -> None:
     """Both keys stay, so that a relay could start between; then the second run ends it."""
     killed = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-c", KILLED, str(seals)],
+        [sys.executable, "-c", KILLED, str(seals), str(int(number))],
         cwd=folder.parent,
-        env={"PYTHONPATH": str(ROOT), "DATABASE_URL": rows.database.url, "PATH": ""},
+        env={
+            "PYTHONPATH": str(ROOT),
+            "DATABASE_URL": rows.database.url,
+            "PATH": "",
+            "RELAY_ENVIRONMENT": "system",
+        },
         check=False,
         capture_output=True,
     )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed.returncode == code, killed.stderr
     kept = credentials.read(folder / "secrets.env")
     assert kept["ENCRYPTION_KEY_OLD"] == KEY
     both = Vault.from_key(kept["ENCRYPTION_KEY"], KEY)
