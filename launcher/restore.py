@@ -21,7 +21,7 @@ from launcher.credentials import KEY, OLD_KEY
 from launcher.postgres import AlreadyRunningError
 from launcher.postgres_programs import PostgresError
 from launcher.site import Site
-from launcher.terminal import Progress, Refusal, say
+from launcher.terminal import Progress, Refusal, aside, say
 from version import VERSION
 
 ACTOR = "the command line"
@@ -45,13 +45,12 @@ def run(path: Path, *, replace: bool, yes: bool, **overrides: object) -> int:
             there = _asked(_look(url))
             _confirm(_summary(path, reading, here), there, replace=replace, yes=yes)
             _keep_secrets(reading, here)
-            done = _asked(_restore(url, path, replace=replace))
-            role = _asked(_role(here.relay_url or url))
+            _show(reading, here, _asked(_restore(url, path, replace=replace)))
+            _show_role(here.relay_url or url)
     except AlreadyRunningError as error:
         raise Refusal(str(error)) from None
     except PostgresError as error:
         raise Refusal(str(error)) from None
-    _show(reading, here, done, role=role)
     return 0
 
 
@@ -155,14 +154,14 @@ def _asked(work: Coroutine[Any, Any, Answer]) -> Answer:
     except (DamagedError, NotABackupError) as error:
         raise Refusal(f"Nothing was changed: the backup cannot be restored: {error}.") from None
     except FAILED as error:
-        cause = getattr(error, "orig", None) or error
-        raise Refusal(f"Nothing was changed: the database failed ({_words(cause)}).") from None
+        raise Refusal(f"Nothing was changed: {_words(error)}.") from None
 
 
 def _words(error: BaseException) -> str:
     """The kind of it alone: what it says may tell what is in the rows."""
-    state = getattr(error, "sqlstate", None)
-    return f"{type(error).__name__}{f', SQLSTATE {state}' if state else ''}"
+    cause = getattr(error, "orig", None) or error
+    state = getattr(cause, "sqlstate", None)
+    return f"the database failed ({type(cause).__name__}{f', SQLSTATE {state}' if state else ''})"
 
 
 async def _look(url: str) -> Standing | None:
@@ -203,7 +202,7 @@ async def _role(url: str) -> str | None:
 # ── After ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _show(reading: Reading, here: Site, done: Restored, *, role: str | None) -> None:
+def _show(reading: Reading, here: Site, done: Restored) -> None:
     say(
         f"Everything is as of {reading.header.taken_at}: {done.positions:,} unfinished positions"
         " are as they were then."
@@ -217,9 +216,21 @@ def _show(reading: Reading, here: Site, done: Restored, *, role: str | None) -> 
             f"{KEY} of the relay that was backed up is missing: put it into"
             f" {here.folder / SECRETS_FILE} before the first start."
         )
-    if role is None:
-        say(f"The role {ROLE} could not be made: have an administrator make it (docs/backup.md).")
     say(
         "Tokens that were revoked since are valid again. Next: python run.py verify, start the"
         " relay, look at Attention, compare positions with your broker, then resume buying."
     )
+
+
+def _show_role(url: str) -> None:
+    """Say where the relay has none to act in. Everything is restored, whatever comes of this."""
+    try:
+        role = asyncio.run(_role(url))
+    except FAILED as error:
+        aside(
+            f"The role could not be looked at: {_words(error)}. See that the login of DATABASE_URL"
+            " is there before you start the relay (docs/backup.md)."
+        )
+        return
+    if role is None:
+        say(f"The role {ROLE} could not be made: have an administrator make it (docs/backup.md).")

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from config import Settings
 from database.pool import Database
@@ -236,6 +237,26 @@ async def test_what_would_be_lost_is_told_and_asked_for(
         assert await rows.sql("SELECT count(*) FROM signals") == [0 if lost else 1]
     assert asked == ['Type "replace" to go on: '] * 3
     assert "WHAT IS THERE GOES, FOR GOOD: 1 signals" in capsys.readouterr().out
+
+
+async def test_a_relay_that_cannot_log_in_does_not_undo_what_was_done(
+    rows: Rows, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The owner restores; the relay's own login may be made later."""
+    await furnished(rows)
+    assert await taken(rows.database, folder, as_json=True, encryption_key=KEY) == 0
+    await rows.alert("LATER")
+    own = rows.database.url
+    relay = make_url(own).set(username="relay_to_come").render_as_string(hide_password=False)
+    urls = {"database_url": relay, "database_owner_url": own}
+    assert await put_back(rows.database, folder, replace=True, encryption_key=KEY, **urls) == 0
+    assert await rows.sql("SELECT count(*) FROM signals WHERE ticker = 'LATER'") == [0]
+    printed = capsys.readouterr()
+    for words in ("3 deliveries are held", "Buying is paused", "compare positions with your"):
+        assert words in printed.out
+    assert printed.err.startswith("The role could not be looked at: the database failed (")
+    assert len(printed.err.splitlines()) == 1
+    assert "Nothing was changed" not in printed.out + printed.err
 
 
 class Terminal:
