@@ -248,8 +248,8 @@ async def test_a_relay_that_cannot_log_in_does_not_undo_what_was_done(
     await rows.alert("LATER")
     own = rows.database.url
     relay = make_url(own).set(username="relay_to_come").render_as_string(hide_password=False)
-    urls = {"database_url": relay, "database_owner_url": own}
-    assert await put_back(rows.database, folder, replace=True, encryption_key=KEY, **urls) == 0
+    given = {"encryption_key": KEY, "database_url": relay, "database_owner_url": own}
+    assert await put_back(rows.database, folder, replace=True, yes=True, **given) == 0
     assert await rows.sql("SELECT count(*) FROM signals WHERE ticker = 'LATER'") == [0]
     printed = capsys.readouterr()
     for words in ("3 deliveries are held", "Buying is paused", "compare positions with your"):

@@ -3,7 +3,7 @@
 import argparse
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -40,6 +40,10 @@ def no_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(**{one.bare_with: None for one in COMMANDS if one.bare_with})
 
 
+def no_environment(_arguments: Sequence[str], _requirements: str) -> None:
+    """What a stub needs is here."""
+
+
 def stub(command: Command) -> object:
     """What needs nothing, and is sent SIGTERM while it runs."""
     name = f"run_{command.name.replace('-', '_') or 'serving'}"
@@ -50,7 +54,7 @@ def stub(command: Command) -> object:
 @pytest.fixture(autouse=True)
 def stubs(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     monkeypatch.setattr(Command, "load", stub)
-    monkeypatch.setattr(environment, "ensure", lambda *_: None)
+    monkeypatch.setattr(environment, "ensure", no_environment)
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
