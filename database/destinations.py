@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import IntegrityError
 
-from database import lanes
+from database import afresh, lanes
 from database.connection import Row, RowMapping
 from database.pool import Connection, ReadConnection
 from database.sealed import address_of, constants_of, headers_of, key_of
@@ -75,17 +75,32 @@ CREATE = text(f"""
         RETURNING *
     ) {_TOLD.format(event="destination.created")}
 """)
+_KEEP = f"""
+    kept AS (
+        INSERT INTO destination_versions ({_KEPT}) SELECT id, version, {_GIVEN} FROM changed
+        RETURNING *
+    )
+"""
 _NEXT = f"""
     WITH changed AS (
         UPDATE destinations
         SET name = :name, version = version + 1, updated_at = clock_timestamp()
         WHERE id = :id AND version = :version RETURNING id, version
-    ), kept AS (
-        INSERT INTO destination_versions ({_KEPT}) SELECT id, version, {_GIVEN} FROM changed
-        RETURNING *
+    ), {_KEEP}
+"""
+_MOVED = f"""
+    WITH before AS MATERIALIZED (
+        SELECT id, breaker, hold_until FROM destinations
+        WHERE id = :id AND version = :version FOR NO KEY UPDATE
+    ), changed AS (
+        UPDATE destinations
+        SET name = :name, version = version + 1, updated_at = clock_timestamp(), {afresh.SET}
+        FROM before WHERE destinations.id = before.id
+        RETURNING destinations.id, name, version, before.breaker, before.hold_until
+    ), {_KEEP}, told_afresh AS (
+        {afresh.TOLD.format(actor="CAST(:actor AS text)", reason=afresh.MOVED, afresh="changed")}
     ), moot AS (
-        DELETE FROM pending_addresses USING changed
-        WHERE destination_id = changed.id AND CAST(:moved AS boolean)
+        DELETE FROM pending_addresses USING changed WHERE destination_id = changed.id
         RETURNING destination_id, pending_addresses.url_shown
     ), told_moot AS (
         INSERT INTO events (event, actor, detail)
@@ -96,6 +111,7 @@ _NEXT = f"""
     )
 """
 CHANGE = text(_NEXT + _TOLD.format(event="destination.changed"))
+MOVE = text(_MOVED + _TOLD.format(event="destination.changed"))
 ROTATE = text(_NEXT + _TOLD.format(event="destination.key_rotated"))
 
 HOLD = text("SELECT version, state FROM destinations WHERE id = :id FOR NO KEY UPDATE")
@@ -150,22 +166,6 @@ HISTORY = text(f"""
               AND destination_version = kept.version AND finished_at IS NULL) AS unfinished
     FROM destination_versions AS kept WHERE destination_id = :id
     ORDER BY version DESC LIMIT 100
-""")
-CLOSE_BREAKER = text("""
-    WITH was AS MATERIALIZED (
-        SELECT id, breaker FROM destinations WHERE id = :id AND breaker <> 'closed' FOR UPDATE
-    ), closed AS (
-        UPDATE destinations
-        SET breaker = 'closed', breaker_since = clock_timestamp(), breaker_until = NULL,
-            breaker_cause = NULL, breaker_trips = 0, breaker_failures = 0, breaker_successes = 0
-        FROM was WHERE destinations.id = was.id
-        RETURNING destinations.id, name, was.breaker AS was
-    )
-    INSERT INTO events (event, actor, detail)
-    SELECT 'destination.breaker_closed', :actor,
-           jsonb_build_object('destination_id', id, 'name', name, 'reason', 'by hand',
-                              'was', was, 'becomes', 'closed')
-    FROM closed RETURNING id
 """)
 
 
@@ -262,9 +262,10 @@ async def _next_version(
     connection: Connection, vault: Vault, wanted: Destination, statement: TextClause, actor: str
 ) -> bool:
     was = await at_version(connection, vault, wanted.id, wanted.version)
+    if was is None or _place(was) != _place(wanted):
+        statement = MOVE
     given = _sealed(wanted, vault) | differences(was, wanted)
     given |= {"actor": actor, "version": wanted.version}
-    given["moved"] = was is None or _place(was) != _place(wanted)
     try:
         return (await connection.execute(statement, given)).one_or_none() is not None
     except IntegrityError:
@@ -280,9 +281,12 @@ async def turn(connection: Connection, id: DestinationId, wanted: Turn, *, actor
 
 
 async def close_breaker(connection: Connection, id: DestinationId, *, actor: str) -> bool:
-    """Send to it again as to a healthy one; False when its breaker was not open."""
+    """Send to it again as to a healthy one, though it asked us to wait.
+
+    False when its breaker was closed, and it asked for nothing.
+    """
     given = {"id": id, "actor": actor}
-    return (await connection.execute(CLOSE_BREAKER, given)).one_or_none() is not None
+    return bool((await connection.execute(afresh.BY_HAND, given)).all())
 
 
 def _place(destination: Destination) -> tuple[str, dict[str, str]]:

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import text
 
+from database import afresh
 from database.destinations import differences, sealed_place
 from database.pool import Connection, ReadConnection
 from database.vault import Vault
@@ -55,16 +56,22 @@ HOLD_DUE = text("""
 """)
 
 # Everything else is as the current version has it: only another address makes this one moot.
-APPLY = text("""
-    WITH due AS (
+APPLY = text(f"""
+    WITH before AS MATERIALIZED (
+        SELECT id, breaker, hold_until FROM destinations
+        WHERE id = ANY(CAST(:ids AS uuid[])) FOR NO KEY UPDATE
+    ), due AS (
         DELETE FROM pending_addresses
         WHERE destination_id = ANY(CAST(:ids AS uuid[])) AND due_at <= clock_timestamp()
         RETURNING *
     ), changed AS (
-        UPDATE destinations SET version = version + 1, updated_at = clock_timestamp()
-        FROM due WHERE id = destination_id
-        RETURNING id, name, version, due.url_sealed, due.url_shown, due.headers_sealed, due.was,
-                  due.becomes, due.made_by
+        UPDATE destinations
+        SET version = version + 1, updated_at = clock_timestamp(), {afresh.SET}
+        FROM due JOIN before ON before.id = destination_id
+        WHERE destinations.id = destination_id
+        RETURNING destinations.id, name, version, before.breaker, before.hold_until,
+                  due.url_sealed, due.url_shown, due.headers_sealed, due.was, due.becomes,
+                  due.made_by
     ), kept AS (
         INSERT INTO destination_versions (
             destination_id, version, url_sealed, url_shown, mode, guarantee, windows, concurrency,
@@ -76,6 +83,8 @@ APPLY = text("""
                changed.made_by
         FROM changed JOIN destination_versions AS old
              ON old.destination_id = changed.id AND old.version = changed.version - 1
+    ), told_afresh AS (
+        {afresh.TOLD.format(actor="made_by", reason=afresh.MOVED, afresh="changed")}
     )
     INSERT INTO events (event, actor, detail)
     SELECT 'destination.changed', made_by, jsonb_build_object(

@@ -99,7 +99,7 @@ class Settler:
         said = [s for s in ended if s.delivery.destination_version == held.version]
         told = [
             s.answer.retry_after
-            for s in ended
+            for s in said
             if s.answer.retry_after and s.answer.outcome is Outcome.NOT_PROCESSED
         ]
         if told:

@@ -254,6 +254,27 @@ async def test_what_an_older_version_answers_does_not_count(
     assert await turned(rows) == []
 
 
+async def test_sells_for_the_old_address_do_not_keep_it_open_towards_the_new_one(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    """They would take its probes, and what they are answered does not count."""
+    outside.answer = lambda post: UNKNOWN if post.url == main.url else OK
+    names = ("A", "B", "C", "D", "Z")
+    for name in names:
+        await rows.bought(main, name)
+    await queued(rows, *(f"sell {name}" for name in names[:-1]))
+    async with forwarding(rows, outside, breaker=replace(CLOSED_FOR_LONG, in_a_row=1)) as relay:
+        await until_rows(lambda: is_(rows, "open"))
+        await rows.change(main, url="https://destination.example/new")
+        await queued(rows, "sell Z", "buy Y")
+        relay.wake()
+        await ended(rows, "delivered", 7)
+    assert await turned(rows) == ["open", "closed"]
+    assert set(await rows.sql("SELECT state FROM deliveries WHERE destination_version = 1")) == {
+        *("delivered", "queued")
+    }
+
+
 async def test_a_destination_that_is_gone_is_disabled_and_sent_nothing_more(
     rows: Rows, main: Destination, outside: Outside
 ) -> None:

@@ -81,19 +81,18 @@ def settle(
     for id in sorted({one.delivery.destination_id for one in batch}):
         mine = [one for one in kept if one.delivery.destination_id == id]
         said = [one for one in mine if one.delivery.destination_version == versions[id]]
-        _learn(store, store.destinations[id], mine, said, policy, dice)
+        _learn(store, store.destinations[id], said, policy, dice)
     return kept
 
 
 def _learn(
     store: Store,
     row: DestinationRow,
-    ended: Sequence[Settlement],
     said: Sequence[Settlement],
     policy: BreakerPolicy,
     dice: Dice,
 ) -> None:
-    for one in ended:
+    for one in said:
         if one.answer.retry_after and one.answer.outcome is Outcome.NOT_PROCESSED:
             until = store.now + min(one.answer.retry_after, LONGEST_HOLD)
             row.hold_until = max(until, row.hold_until or until)

@@ -87,6 +87,20 @@ async def test_every_destination_says_how_it_stands(house: Relay, browser: dict[
     assert "Its breaker is closed." in await look(house, browser, f"/{one['id']}")
 
 
+async def test_a_wait_can_be_ended_where_it_is_shown(house: Relay, browser: dict[str, str]) -> None:
+    one = await create(house)
+    assert "End its wait now" not in await look(house, browser, f"/{one['id']}")
+    await house.execute(
+        "UPDATE destinations SET hold_until = now() + interval '1 hour' WHERE id = :id",
+        id=one["id"],
+    )
+    assert "End its wait now" in await look(house, browser, f"/{one['id']}")
+    assert (await submit(house, browser, f"/{one['id']}/close-breaker")).status_code == 303
+    own = await look(house, browser, f"/{one['id']}")
+    assert "everything may leave" in own
+    assert "End its wait now" not in own
+
+
 async def test_what_was_answered_is_shown(house: Relay, browser: dict[str, str]) -> None:
     ticker = house.finviz.market[0].ticker
     answer = await house.post({"ticker": ticker, "action": "buy"})

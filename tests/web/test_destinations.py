@@ -239,3 +239,10 @@ async def test_a_breaker_is_closed_by_hand(shared: Relay, one: dict[str, Any]) -
     assert (closed["breaker"], closed["closed"]) == ("closed", True)
     assert (await tell(shared, one, "close-breaker"))["closed"] is False
     assert (await events(shared, one))[1:] == ["destination.breaker_closed"]
+    await shared.execute(
+        "UPDATE destinations SET hold_until = now() + interval '1 hour' WHERE id = :id",
+        id=one["id"],
+    )
+    assert (await tell(shared, one, "close-breaker"))["closed"] is True
+    assert (await ask(shared, "GET", f"{API}/{one['id']}")).json()["hold_until"] is None
+    assert (await events(shared, one))[2:] == ["destination.wait_ended"]

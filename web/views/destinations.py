@@ -82,6 +82,7 @@ class Card:
     tone: str
     breaker: str
     breaker_words: str
+    asks_to_wait: bool
     waiting: int
     oldest: str
     held: int
@@ -171,6 +172,7 @@ def card(
         tone=tone,
         breaker=row["breaker"],
         breaker_words=breaker_words(row, now),
+        asks_to_wait=row["hold_until"] is not None,
         waiting=waiting_of(row),
         oldest=duration(now - row["oldest_at"]) if row["oldest_at"] else NOTHING,
         held=row["held"],

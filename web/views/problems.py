@@ -44,7 +44,9 @@ def _about_destination(one: Standing) -> list[Problem]:
     if one.held_for:
         wait = duration(one.held_for)
         words = f"{one.name} asked us to wait: nothing more goes there for {wait}."
-        found.append(Problem(words=words, action=f"See {one.name}", to=there, tone="warn"))
+        found.append(
+            Problem(words=words, action=f"See {one.name}, or end its wait", to=there, tone="warn")
+        )
     if one.breaker != BreakerState.CLOSED:
         words = f"{one.name}: {breaker_words(one)}. It is tried now and then; the rest waits."
         found.append(Problem(words=words, action=f"See {one.name}, or close its breaker", to=there))
