@@ -52,11 +52,21 @@ _SUPERSEDED = """
 """
 
 
-def ending(chosen: str, change: str, *, actor: str = "NULL") -> TextClause:
+NEWER_WENT = """
+    EXISTS (SELECT FROM deliveries AS newer
+            WHERE newer.destination_id = deliveries.destination_id
+              AND newer.ticker = deliveries.ticker AND newer.seq > deliveries.seq
+              AND newer.attempts > 0)
+"""
+"""Whether something newer of its lane was sent: sent now, it would come after that."""
+
+
+def ending(chosen: str, change: str, *, actor: str = "NULL", more: str = "") -> TextClause:
     """A statement that changes the chosen deliveries, lets positions follow, and tells of it.
 
     Positions are locked before deliveries, as in a settlement; a delivery that somebody works on is
-    left to him. ``change`` may look at the ``guarantee``. It is run by `end`.
+    left to him. ``change`` may look at the ``guarantee``; ``more`` is told of it as well. It is run
+    by `end`.
     """
     return text(f"""
         WITH chosen AS MATERIALIZED (
@@ -73,7 +83,8 @@ def ending(chosen: str, change: str, *, actor: str = "NULL") -> TextClause:
                        NULL::uuid AS position_id,
                        jsonb_strip_nulls(jsonb_build_object(
                            'was', was, 'reason', reason, 'attempts', attempts,
-                           'due_at', CASE WHEN state = 'held' THEN due_at END)) AS detail
+                           'due_at', CASE WHEN state = 'held' THEN due_at END
+                           {more})) AS detail
                 FROM settled
                 UNION ALL {POSITION_EVENTS}
             ) AS steps ORDER BY step

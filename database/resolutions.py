@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 
 from database import endings
-from database.endings import ending
+from database.endings import NEWER_WENT, ending
 from database.pool import Connection, ReadConnection
 from database.selections import Subject
 from domain.delivery import DeliveryId, DeliveryState, DestinationId
@@ -78,13 +78,7 @@ ONE = text("""
 """)
 HOLD_DESTINATION = text("SELECT FROM destinations WHERE id = :id FOR NO KEY UPDATE")
 
-_NEWER_WENT = """
-    EXISTS (SELECT FROM deliveries AS newer
-            WHERE newer.destination_id = deliveries.destination_id
-              AND newer.ticker = deliveries.ticker AND newer.seq > deliveries.seq
-              AND newer.attempts > 0)
-"""
-OVERTAKEN = text(f"SELECT {_NEWER_WENT} FROM deliveries WHERE id = :id")
+OVERTAKEN = text(f"SELECT {NEWER_WENT} FROM deliveries WHERE id = :id")
 
 _HELD = "id = ANY(CAST(:ids AS uuid[])) AND state = 'held'"
 _WORD = "concat_ws(': ', '{word}', CAST(:why AS text))"
@@ -103,7 +97,7 @@ RESOLVE: Mapping[Resolution, TextClause] = {
     ),
     # It is marked as a possible resend, because that is what it is. A sell's life starts anew.
     Resolution.RESEND: ending(
-        f"{_HELD} AND (side = 'sell' OR expires_at > clock_timestamp()) AND NOT {_NEWER_WENT}",
+        f"{_HELD} AND (side = 'sell' OR expires_at > clock_timestamp()) AND NOT {NEWER_WENT}",
         f"""state = 'queued', reason = {_WORD.format(word="resend")}, possibly_sent = true,
             due_at = clock_timestamp(),
             expires_at = CASE side WHEN 'sell' THEN clock_timestamp() + CAST(:life AS interval)
@@ -142,7 +136,7 @@ RESOLVED: Mapping[Resolution, Subject] = {
             {_NOT_HELD}
                  WHEN deliveries.side = 'buy' AND deliveries.expires_at <= clock_timestamp()
                      THEN 'expired'
-                 WHEN {_NEWER_WENT} THEN 'overtaken' END""",
+                 WHEN {NEWER_WENT} THEN 'overtaken' END""",
         deliveries=True,
     ),
 }

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from database import endings
+from database import breakers, endings
 from database.following import (
     LOCK_POSITIONS,
     MERGED,
@@ -24,6 +24,7 @@ from domain.delivery import (
     DeliveryId,
     DeliveryState,
     Ended,
+    Guarantee,
     Outcome,
     Retry,
     Step,
@@ -84,6 +85,29 @@ SETTLE = text(f"""
     SELECT id, epoch, {MERGED} AS merged FROM settled
 """)
 
+# At most once, a lease that ran out is held for the operator; what was heard under it is known all
+# the same, when the database was away and the sweeper was first. Any word of his changes state or
+# reason, and a new lease the epoch. What something newer of its lane has overtaken stays his.
+SETTLE_LATE = endings.ending(
+    f"""
+    id = CAST(:id AS uuid) AND epoch = CAST(:epoch AS integer)
+    AND state = 'held' AND reason = 'lease_lost'
+    AND (CAST(:state AS text) <> 'queued' OR NOT {endings.NEWER_WENT})
+    """,
+    """
+    state = CAST(:state AS text), reason = CAST(:reason AS text),
+    due_at = coalesce(CAST(:due_at AS timestamptz), due_at),
+    attempts = attempts - CAST(CAST(:outcome AS text) = 'withheld' AS integer),
+    possibly_sent = CAST(:possibly_sent AS boolean),
+    finished_at = CASE WHEN CAST(:state AS text) <> 'queued' THEN clock_timestamp() END
+    """,
+    actor="'the relay'",
+    more=""", 'attempt', attempts, 'possibly_sent', possibly_sent,
+              'outcome', CAST(:outcome AS text), 'status', CAST(:status AS integer),
+              'error', CAST(:error AS text),
+              'duration_ms', CAST(:duration_ms AS integer), 'receipt', CAST(:receipt AS jsonb)""",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
@@ -95,15 +119,22 @@ class Settlement:
 
 
 async def settle(connection: Connection, settlements: Sequence[Settlement]) -> list[Settlement]:
-    """Record how attempts ended; return those whose lease we still held.
+    """Record how attempts ended; return those whose lease we still held, or nobody had since.
 
     A buy that surely did not arrive, and waits again, makes way for an exit behind it, and ends
     where everything was sold since.
     """
+    # Nothing of a lane is leased between our look at the lane and our commit.
+    again = [s for s in settlements if _is_once(s) and isinstance(s.step, Retry)]
+    if again:
+        await breakers.hold(connection, [s.delivery.destination_id for s in again])
     await connection.execute(LOCK_POSITIONS, {"tickers": [s.delivery.ticker for s in settlements]})
     rows = (await connection.execute(SETTLE, _arrays(settlements))).all()
     await merge(connection, {id for row in rows for id in row.merged})
     kept = {(DeliveryId(row.id), row.epoch) for row in rows}
+    for late in (s for s in settlements if (s.delivery.id, s.delivery.epoch) not in kept):
+        if _is_known(late) and await _settle_late(connection, late):
+            kept.add((late.delivery.id, late.delivery.epoch))
     waiting = {
         s.delivery.ticker
         for s in settlements
@@ -115,10 +146,43 @@ async def settle(connection: Connection, settlements: Sequence[Settlement]) -> l
     return [s for s in settlements if (s.delivery.id, s.delivery.epoch) in kept]
 
 
+def _is_once(settlement: Settlement) -> bool:
+    return settlement.delivery.guarantee is Guarantee.AT_MOST_ONCE
+
+
+def _is_known(settlement: Settlement) -> bool:
+    """Whether a delivery held for its lost lease need not wait for the operator's word."""
+    ended = settlement.step
+    held = isinstance(ended, Ended) and ended.state is DeliveryState.HELD
+    return _is_once(settlement) and not held
+
+
+async def _settle_late(connection: Connection, settlement: Settlement) -> bool:
+    """Whether it was still held for its lost lease."""
+    delivery, answer = settlement.delivery, settlement.answer
+    state, reason, due_at = _change(settlement)
+    ended = await endings.end(
+        connection,
+        SETTLE_LATE,
+        [delivery.ticker],
+        id=delivery.id,
+        epoch=delivery.epoch,
+        state=state,
+        reason=reason,
+        due_at=due_at,
+        outcome=answer.outcome,
+        possibly_sent=delivery.possible_resend or answer.outcome is Outcome.DELIVERED,
+        status=answer.status,
+        error=answer.error,
+        duration_ms=_milliseconds(answer),
+        receipt=_receipt(answer),
+    )
+    return bool(ended)
+
+
 def _arrays(settlements: Sequence[Settlement]) -> dict[str, Sequence[object]]:
     changes = [_change(s) for s in settlements]
     answers = [s.answer for s in settlements]
-    receipts = [read_receipt(answer.excerpt) for answer in answers]
     return {
         "ids": [s.delivery.id for s in settlements],
         "epochs": [s.delivery.epoch for s in settlements],
@@ -129,11 +193,20 @@ def _arrays(settlements: Sequence[Settlement]) -> dict[str, Sequence[object]]:
         "statuses": [a.status for a in answers],
         "errors": [a.error for a in answers],
         "answers": [a.excerpt for a in answers],
-        "durations": [int(a.duration.total_seconds() * 1000) for a in answers],
+        "durations": [_milliseconds(a) for a in answers],
         "written": [a.written for a in answers],
         "waits": [a.retry_after for a in answers],
-        "receipts": [json.dumps(receipt) if receipt else None for receipt in receipts],
+        "receipts": [_receipt(a) for a in answers],
     }
+
+
+def _milliseconds(answer: Answer) -> int:
+    return int(answer.duration.total_seconds() * 1000)
+
+
+def _receipt(answer: Answer) -> str | None:
+    receipt = read_receipt(answer.excerpt)
+    return json.dumps(receipt) if receipt else None
 
 
 def _change(settlement: Settlement) -> tuple[DeliveryState, str | None, datetime | None]:

@@ -6,6 +6,7 @@ QUEUED ──lease──▶ SENDING ──2xx──▶ DELIVERED
                      ├─permanent refusal, or a sell at the end of its life──▶ DEAD
                      ├─a buy at the end of its life──▶ EXPIRED
                      └─outcome unknown, at most once──▶ HELD ──the operator──▶ …
+What is HELD for a lost lease alone goes on as from SENDING when its answer is recorded after all.
 A buy nobody tried yet with an exit behind it is SUPERSEDED; CANCELLED is the operator's word.
 """
 

@@ -181,7 +181,8 @@ def _step(row: DeliveryFacts, word: str, detail: Mapping[str, Any]) -> None:
             row.possibly_sent = detail["possible_resend"]
         return
     if "outcome" in detail:
-        row.possibly_sent = row.possibly_sent or detail["outcome"] in ARRIVED
+        arrived = row.possibly_sent or detail["outcome"] in ARRIVED
+        row.possibly_sent = detail.get("possibly_sent", arrived)
         row.attempts = detail["attempt"]
     else:
         row.possibly_sent = _possibly_sent(row, word)

@@ -106,6 +106,13 @@ SENDING: Mapping[str, Any] = {"attempt": 2, "possible_resend": True, "destinatio
             ("dead", "unresolved", 1, 1, True),
         ),
         (
+            [
+                ("held", {"reason": "lease_lost"}),
+                ("queued", {"attempt": 1, "outcome": "not_sent", "possibly_sent": False}),
+            ],
+            ("queued", None, 1, 1, False),
+        ),
+        (
             [("held", {"reason": "lease_lost"}), ("queued", {"reason": "resend"})],
             ("queued", "resend", 1, 1, True),
         ),

@@ -27,10 +27,15 @@ LATE = frozenset({DeliveryState.DELIVERED, DeliveryState.SUPERSEDED})
 
 
 def settle(store: Store, settlements: Sequence[Settlement]) -> list[Settlement]:
-    """Record how attempts ended; return those whose lease was still held."""
-    kept = [one for one in settlements if _settled(store, one)]
-    rows = [store.deliveries[one.delivery.signal_id, one.delivery.destination_id] for one in kept]
+    """Record how attempts ended; return those whose lease was still held, or nobody had since."""
+    mine = [_settled(store, one) for one in settlements]
+    rows = [_row(store, one) for one, was_mine in zip(settlements, mine, strict=True) if was_mine]
     positions_follow(store, rows)
+    kept = [
+        one
+        for one, was_mine in zip(settlements, mine, strict=True)
+        if was_mine or _settled_late(store, one)
+    ]
     waiting = {
         Ticker(one.delivery.ticker)
         for one in settlements
@@ -42,18 +47,44 @@ def settle(store: Store, settlements: Sequence[Settlement]) -> list[Settlement]:
     return kept
 
 
+def _row(store: Store, one: Settlement) -> DeliveryRow:
+    return store.deliveries[one.delivery.signal_id, one.delivery.destination_id]
+
+
 def _settled(store: Store, one: Settlement) -> bool:
-    key = (one.delivery.signal_id, one.delivery.destination_id)
-    _answered(store, key, one)
-    row = store.deliveries[key]
+    row = _row(store, one)
+    _answered(store, row.key, one)
     mine = row.epoch == one.delivery.epoch or not store.rules.epochs
     if row.state is not DeliveryState.SENDING or not mine:
         return False
     outcome = one.answer.outcome
-    row.attempts -= outcome is Outcome.WITHHELD
     if store.rules.marks:
         sent = outcome in {Outcome.DELIVERED, Outcome.AMBIGUOUS}
         row.possibly_sent = row.possibly_sent or sent
+    _step(store, row, one)
+    word = "retrying" if isinstance(one.step, Retry) else None
+    store.tell_of(row, word, attempt=row.attempts, outcome=outcome.value)
+    return True
+
+
+def _settled_late(store: Store, one: Settlement) -> bool:
+    """What was held for its lost lease, and heard of under it, while nobody said a word."""
+    row, outcome = _row(store, one), one.answer.outcome
+    held = row.state is DeliveryState.HELD and row.reason == "lease_lost"
+    if not held or row.epoch != one.delivery.epoch or outcome is Outcome.AMBIGUOUS:
+        return False
+    if isinstance(one.step, Retry) and _is_overtaken(store, row):
+        return False
+    row.possibly_sent = one.delivery.possible_resend or outcome is Outcome.DELIVERED
+    _step(store, row, one)
+    store.tell_of(row, attempt=row.attempts, outcome=outcome.value, possibly_sent=row.possibly_sent)
+    positions_follow(store, [row])
+    return True
+
+
+def _step(store: Store, row: DeliveryRow, one: Settlement) -> None:
+    outcome = one.answer.outcome
+    row.attempts -= outcome is Outcome.WITHHELD
     match one.step:
         case Delivered():
             dry = outcome is Outcome.DRY_RUN
@@ -64,9 +95,6 @@ def _settled(store: Store, one: Settlement) -> bool:
         case Ended(state, reason):
             store.end(row, state, reason)
             row.due_at = store.now + HELD_FOR if state is DeliveryState.HELD else row.due_at
-    word = "retrying" if isinstance(one.step, Retry) else None
-    store.tell_of(row, word, attempt=row.attempts, outcome=outcome.value)
-    return True
 
 
 def _answered(store: Store, key: Key, one: Settlement) -> None:
@@ -167,7 +195,11 @@ RESOLVED: Mapping[Resolution, tuple[DeliveryState, str]] = {
 def _may_be_resent(store: Store, row: DeliveryRow) -> bool:
     """Not what is too late to buy, nor what something newer of its lane has overtaken."""
     late = row.signal.side is Side.BUY and row.expires_at <= store.now
-    return not late and not any(
+    return not late and not _is_overtaken(store, row)
+
+
+def _is_overtaken(store: Store, row: DeliveryRow) -> bool:
+    return any(
         newer.attempts
         for newer in store.lane(row.destination, row.signal.ticker)
         if newer.signal.seq > row.signal.seq
