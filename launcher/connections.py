@@ -6,7 +6,7 @@ import logging
 import resource
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from launcher.clarity import MOST_HEAD, TOO_LARGE, UNCLEAR, Head, UnclearError, refusal_of
 from launcher.deadline import Deadline
 from launcher.exchange import Exchange
 from launcher.known_heads import KnownHead, KnownHeads, said
@@ -26,7 +27,6 @@ LAST_LOOK, LATE = 0.05, 0.5
 """Seconds for what has arrived and was not read yet; from which on it was us who were slow."""
 
 LEAST = 65_536
-MOST_HEAD, MOST_HEADERS = 65_536, 100
 KEEP_ALIVE = 5
 MOST_OPEN, FILES_FOR_OTHERS = 4_096, 256
 UNSENT = 131_072
@@ -38,7 +38,6 @@ GIVE_WAY = 1e-6
 HEADS = KnownHeads()
 """Of all connections: a head means the same on each."""
 
-METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 RETRY_AFTER = b"2"
 LOG = logging.getLogger("uvicorn.requests")
 LOG.setLevel(logging.ERROR)  # a line for each unclear request would be a way to fill the disk
@@ -51,10 +50,6 @@ def most_open(clients: int) -> int:
     if files == resource.RLIM_INFINITY:
         return wanted
     return max(16, min(wanted, files - FILES_FOR_OTHERS))
-
-
-class UnclearError(httptools.HttpParserError):
-    """A request that two readers might read in two ways."""
 
 
 class Connection(HttpToolsProtocol):
@@ -73,10 +68,11 @@ class Connection(HttpToolsProtocol):
         self._express: Any = getattr(self.app, "express", None)
         self._arrived: Exchange | None = None
         self._deadline, self._stalling, self._idle = (Deadline(self.loop) for _ in range(3))
-        self._got = self._piece = self._head = self._unsent = 0
+        self._got = self._piece = self._head = self._framing = self._unsent = 0
         self._due = 0.0
         self._in_head = self._between = True
-        self._status = 400
+        self._is_behind = False
+        self._status = UNCLEAR
 
     # ── How many ────────────────────────────────────────────────────────────────────────────
 
@@ -92,7 +88,8 @@ class Connection(HttpToolsProtocol):
         self._await()
 
     def handle_websocket_upgrade(self) -> None:
-        self._deadline.clear()
+        for each in (self._deadline, self._stalling, self._idle):
+            each.clear()
         if self._full:
             self._status = 503
             self.send_400_response("Too many connections.")
@@ -173,24 +170,42 @@ class Connection(HttpToolsProtocol):
             exchange, head, lasts = self._arrived, said(self.scope), self._arrived.keep_alive
             if self._start() and begins and lasts and self._between:
                 HEADS.remember(data, head, exchange.body)
-        if self._in_head and not self.transport.is_closing():
+        if not self.transport.is_closing():
+            self._count()
+
+    def _count(self) -> None:
+        """Refuse a head, or what stands around chunks of a body, that does not end."""
+        if self._in_head:
             self._head += self._piece
             if self._head > MOST_HEAD:
-                self._status = 431
+                self._status = TOO_LARGE
                 self.send_400_response("Request header fields too large.")
+        else:
+            self._framing += self._piece
+            if self._framing > MOST_HEAD:
+                self.send_400_response("Invalid HTTP request received.")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._between = False
+        self._between, self._is_behind = False, not self._piece
         self._await()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a line of the head. Raises UnclearError for one behind the body (a trailer).
+
+        uvicorn would add it to the head that the application is reading meanwhile.
+        """
+        if not self._in_head:
+            raise UnclearError
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        self._in_head = False
         parser = self.parser
         assert parser
         method, version = parser.get_method(), parser.get_http_version()
         self._check_head(method, version)
         self._describe(method, version)
+        self._in_head, self._framing = False, -self._piece
         if parser.should_upgrade() and self._should_upgrade():
             return
         is_pipelined = self._wanted()
@@ -245,41 +260,39 @@ class Connection(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
 
+    def on_body(self, body: bytes) -> None:
+        self._framing = -self._piece
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        """Take the end of one. The piece that it is in counts for no head: most is of this one."""
         parser = self.parser
         assert parser
-        self._in_head, self._between = True, not parser.should_upgrade()
+        self._in_head, self._between, self._piece = True, not parser.should_upgrade(), 0
         self._deadline.clear()
         super().on_message_complete()
+        if not (self._wanted() or self.transport.is_closing()):
+            self._idle.set(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _check_head(self, method: bytes, version: str) -> None:
-        """Refuse what the next reader might understand otherwise. Raises UnclearError."""
-        headers, url = self.headers, self.url
-        arrived, self._head = self._head + self._piece, 0
-        if len(headers) > MOST_HEADERS or (arrived > MOST_HEAD and _size(headers) > MOST_HEAD):
-            self._status = 431
-            raise UnclearError
-        if method not in METHODS:
-            self._status = 405
-            raise UnclearError
-        hosts = [value for name, value in headers if name == b"host"]
-        if version != "1.1":
-            self._check_version(version)
-        if len(hosts) != 1 and (hosts or version != "1.0"):
-            raise UnclearError
-        if url[:1] != b"/" or url[1:2] == b"/":  # what most ask for begins with one; else
-            named = httptools.parse_url(url).host  # another host may be named
-            if named and named.lower() != _name_of(hosts[0] if hosts else None):
-                raise UnclearError
-
-    def _check_version(self, version: str) -> None:
-        if version != "1.0" or any(name == b"transfer-encoding" for name, _ in self.headers):
+        """Raises UnclearError, and HttpParserError, for one that is not plain."""
+        may_be_large = self._is_behind or self._head + self._piece > MOST_HEAD
+        self._head = 0
+        if status := refusal_of(Head(method, version, self.url, self.headers, may_be_large)):
+            self._status = status
             raise UnclearError
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be read, once. A whole request before it gets its own answer alone."""
+        """Answer what cannot be read, once. A whole request before it gets its own answer alone.
+
+        So does one whose answer has begun before its body could not be read: a second one would
+        be taken for that of the next.
+        """
         self._deadline.clear()
-        if self._is_answering():
+        if not self._in_head and self.cycle and self.cycle.response_started:
+            self._hang_up()
+            return
+        if self._is_answering() or self.pipeline:
             self.cycle.keep_alive = False
             self.pipeline.clear()
             self.flow.pause_reading()
@@ -344,19 +357,6 @@ class Connection(HttpToolsProtocol):
         for each in (self._deadline, self._stalling, self._idle):
             each.close()
         super().connection_lost(exc)
-
-
-def _size(headers: Sequence[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) for name, value in headers)
-
-
-def _name_of(host: bytes | None) -> bytes | None:
-    """The name in a Host header, without its port."""
-    if host is None:
-        return None
-    head, found, port = host.rpartition(b":")
-    name = head if found and port.isdigit() else host
-    return name.strip(b"[]").lower()
 
 
 def _words(status: int, detail: str) -> bytes:

@@ -15,11 +15,18 @@ from websockets.asyncio.client import connect
 from demo.asgi import answer, body_of
 from launcher import connections
 from launcher.connections import most_open
+from tests.launcher.test_known_heads import Forgetful, talked
 from tests.launcher.wire import Line, Wire, serving
 from tests.web.stage import until
 
 HEAD = b"POST /%b HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 QUICK = HEAD % b"" + b"Content-Length: 2\r\n\r\nok"
+LENGTH = b"Content-Length: %d\r\n\r\n"
+UPGRADE = (
+    b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 SHORT = 0.4
 """Seconds of patience in these tests: the ratios are the same."""
 
@@ -77,10 +84,17 @@ async def drip(line: Line, first: bytes, drop: bytes) -> None:
         (HEAD % b"" + b"Content-Length: 100000\r\n\r\n", b"x"),
         (HEAD % b"" + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
         (HEAD % b"early" + b"Content-Length: 900000000\r\n\r\n", b"x" * 65_536),
+        (HEAD % b"early" + b"Content-Length: 1\r\n\r\nx", b"\r\n"),
+        (CHUNKED % b"" + b"2;", b"a" * 16_384),
+        (CHUNKED % b"" + b"2\r\nhi\r\n0\r\nX: ", b"a" * 16_384),
+        (CHUNKED % b"early" + b"2\r\nhi\r\n0\r\n", b"X: y\r\n"),
         (QUICK, b"\r\n"),
         (QUICK + HEAD % b"", b"X-Y: z\r\n"),
     ],
-    ids=["blank", "method", "header", "headers", "body", "chunks", "unwanted", "idle", "second"],
+    ids=[
+        *("blank", "method", "header", "headers", "body", "chunks", "unwanted", "answered"),
+        *("extension", "trailer", "trailers", "idle", "second"),
+    ],
 )
 async def test_who_drips_is_cut_off(wire: Wire, first: bytes, drop: bytes) -> None:
     line = await wire.open()
@@ -93,6 +107,29 @@ async def test_who_says_nothing_is_hung_up_on(wire: Wire) -> None:
     line = await wire.open()
     async with asyncio.timeout(60):
         assert await line.rest() == b""
+
+
+@pytest.mark.parametrize("body", [b"x", b"1\r\nx\r\n0\r\n\r\n"], ids=["stated", "chunks"])
+async def test_who_was_answered_early_is_hung_up_on_once_the_rest_is_there(
+    wire: Wire, body: bytes
+) -> None:
+    line = await wire.open()
+    await line.send(CHUNKED % b"early" if b"\r" in body else HEAD % b"early" + LENGTH % 1)
+    assert b" 413 " in await line.answer()
+    await line.send(body)
+    async with asyncio.timeout(30):
+        assert await line.rest() == b""
+
+
+async def test_a_websocket_that_follows_a_request_stays_open(wire: Wire) -> None:
+    line = await wire.open()
+    await line.send(QUICK)
+    await line.answer()
+    await line.send(HEAD.replace(b"POST", b"GET") % b"" + UPGRADE)
+    async with asyncio.timeout(30):
+        assert b" 101 " in await line.reader.readuntil(b"\r\n\r\n")
+        await line.reader.readuntil(b"still here")
+    line.writer.close()
 
 
 async def test_a_slow_handler_is_waited_for_and_the_connection_used_again(wire: Wire) -> None:
@@ -125,6 +162,62 @@ async def test_a_long_body_that_keeps_coming_is_taken(wire: Wire) -> None:
         await asyncio.sleep(SHORT / 8)
     assert (await line.answer()).endswith(b"1310720")
     line.writer.close()
+
+
+async def test_a_body_of_many_small_chunks_is_taken(wire: Wire) -> None:
+    """What states the lengths of chunks is bounded between two of them, not in all."""
+    line = await wire.open()
+    await line.send(CHUNKED % b"" + b"1\r\nx\r\n" * 40_000 + b"0\r\n\r\n")
+    assert (await line.answer()).endswith(b"\r\n\r\n40000")
+    line.writer.close()
+
+
+EARLY = HEAD % b"early" + LENGTH % 70_000
+LARGE = HEAD % b"large" + b"X-A: " + b"a" * 70_000 + b"\r\n" + LENGTH % 0
+
+
+def answered(*pieces: bytes) -> tuple[list[int], list[str], bool]:
+    """The statuses of all answers to these pieces, the paths asked for, and whether it closed."""
+    told = talked(pieces, Forgetful())
+    statuses = [int(part[:3]) for part in told.written.split(b"HTTP/1.1 ")[1:]]
+    return statuses, [scope["path"] for _, scope, _ in told.asked], told.closed
+
+
+def test_what_was_answered_early_is_answered_once() -> None:
+    """Or a proxy takes the second answer for that of whom it lends the connection next."""
+    said = answered(EARLY, bytes(70_000), QUICK)
+    assert said == ([413, 200], ["/early", "/"], False)
+
+
+@pytest.mark.parametrize("rest", [b"zz\r\n", b"0\r\nX: y\r\n\r\n", b"2;" + b"a" * 70_000])
+def test_what_cannot_be_read_behind_an_early_answer_is_not_answered(rest: bytes) -> None:
+    assert answered(CHUNKED % b"early", rest) == ([413], ["/early"], True)
+
+
+def test_a_body_that_cannot_be_read_is_not_the_answer_to_the_request_before_it() -> None:
+    later = HEAD % b"later" + LENGTH % 0
+    assert answered(later, CHUNKED % b"" + b"zz\r\n") == ([200], ["/later"], False)
+
+
+def test_what_cannot_be_read_behind_a_body_is() -> None:
+    assert answered(EARLY, bytes(70_000), b"nonsense\r\n\r\n") == ([413, 400], ["/early"], True)
+
+
+@pytest.mark.parametrize("at", [len(LARGE), -4, -50, 200])
+def test_a_large_head_behind_a_body_is_refused(at: int) -> None:
+    said = answered(EARLY, bytes(70_000) + LARGE[:at], LARGE[at:] or b"\r\n")
+    assert said == ([413, 431], ["/early"], True)
+
+
+@pytest.mark.parametrize(
+    ("at", "statuses"),
+    [(len(LARGE), [200]), (-4, [200, 431]), (-50, [200, 431]), (200, [200, 431])],
+)
+def test_a_large_head_behind_a_request_reaches_nobody(at: int, statuses: list[int]) -> None:
+    """What is whole before the request is answered ends with its answer, as whatever is unclear."""
+    asgi = HEAD % b"asgi" + LENGTH % 2
+    said = answered(asgi, b"hi" + LARGE[:at], LARGE[at:] or b"\r\n")
+    assert said == (statuses, ["/asgi"], True)
 
 
 def _small_reader(port: int, request: bytes) -> socket.socket:

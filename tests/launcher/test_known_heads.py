@@ -169,10 +169,11 @@ async def _talked(pieces: Sequence[bytes], heads: KnownHeads) -> Talk:
         for exchange in application.waiting:
             exchange.answer(200, ((b"content-length", b"4"),), b"late")
         await _settled()
+        closed = transport.closed
         one.connection_lost(None)
         await _settled()
     spared = heads.spared if isinstance(heads, Counting) else 0
-    return Talk(application.asked, transport.written, transport.closed, spared)
+    return Talk(application.asked, transport.written, closed, spared)
 
 
 async def _settled() -> None:
