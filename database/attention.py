@@ -29,9 +29,10 @@ NOTABLE = """
      OR event = 'delivery.queued' AND actor IS NOT NULL)
 """
 
-# What was imported happened elsewhere, long ago.
+# What was imported happened elsewhere, long ago; what is disabled is not tried any more.
 PASSED = """
-    (signals.imported_from IS NOT NULL
+    (coalesce(event = 'destination.breaker_open' AND destinations.state = 'disabled', false)
+     OR signals.imported_from IS NOT NULL
      OR coalesce(signals.side = 'buy' AND event IN ('signal.rejected', 'signal.expired'), false))
 """
 

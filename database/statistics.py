@@ -11,7 +11,9 @@ from database import lanes
 from database.audit import Facts
 from database.pool import ReadConnection
 from database.tallies import judged, undelivered
+from domain.breaker import BreakerState
 from domain.delivery import DestinationId
+from domain.destination import DestinationState
 from domain.rate import Window, parse_windows
 
 BACKLOG = text("""
@@ -143,6 +145,11 @@ class Standing:
     waiting: int
     oldest: datetime | None
     used: Sequence[int]
+
+    @property
+    def fails(self) -> bool:
+        """Its breaker is not closed, and it is in use: what is not is not tried either."""
+        return self.state == DestinationState.ENABLED and self.breaker != BreakerState.CLOSED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

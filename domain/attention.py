@@ -314,6 +314,7 @@ def overs_of(event: Notable) -> list[Over]:
 
 _SETTLED: Mapping[str, tuple[tuple[Cause, str], ...]] = {
     "destination.breaker_closed": ((Cause.BREAKER_OPEN, "its breaker closed"),),
+    "destination.disabled": ((Cause.BREAKER_OPEN, "it was disabled"),),
     "destination.enabled": ((Cause.DESTINATION_GONE, "it was enabled"),),
     "trust.fresh": (
         (Cause.LIST_STALE, "the list is fresh"),

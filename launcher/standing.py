@@ -34,7 +34,9 @@ def sentence(status: Found) -> str:
     standings: Sequence[Item] = status["destinations"]
     if not any(one["state"] == "enabled" for one in standings):
         return f"Not forwarding: no destination is in use. {listed}"
-    asked_to_wait = [visible(one["name"]) for one in standings if one["held_for"]]
+    asked_to_wait = [
+        visible(one["name"]) for one in standings if one["held_for"] and one["state"] != "disabled"
+    ]
     doing = f"Waiting for {', '.join(asked_to_wait)}." if asked_to_wait else "Forwarding."
     buying = " Buying is paused." if status["buying"]["paused"] else ""
     waiting = counted(status["backlog"]["unfinished"], "delivery", "deliveries")
@@ -93,7 +95,8 @@ def _destinations(relay: Relay, standings: Sequence[Item]) -> Iterator[Problem]:
             kept = counted(one["waiting"], "delivery waits", "deliveries wait")
             words = f"{name} is paused: {kept}, until its time is over."
             yield Problem(words=words, todo=f"Resume it when it is ready: {there}")
-        if one["breaker"] != "closed":
+        # What is not in use is not tried either: that it failed is no alarm.
+        if one["state"] == "enabled" and one["breaker"] != "closed":
             cause = visible(one["breaker_cause"] or "being tried")
             state = one["breaker"].replace("_", " ")
             yield Problem(

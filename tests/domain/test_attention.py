@@ -125,6 +125,7 @@ def test_a_whole_sell_that_arrives_settles_those_of_its_ticker_that_did_not() ->
     ("event", "cause"),
     [
         (an_event("destination.breaker_closed"), Cause.BREAKER_OPEN),
+        (an_event("destination.disabled", actor="me"), Cause.BREAKER_OPEN),
         (an_event("destination.enabled"), Cause.DESTINATION_GONE),
         (an_event("trust.fresh", destination_id=None), Cause.LIST_STALE),
         (an_event("trust.fresh", destination_id=None), Cause.LIST_UNKNOWN),

@@ -91,6 +91,23 @@ async def test_an_event_inserted_early_and_committed_late_is_not_left_out(rows: 
     assert [row.cause for row in await rows.sql(ITEMS)] == ["list_stale", "list_suspect"]
 
 
+async def test_what_is_disabled_is_no_alarm_because_it_failed(rows: Rows) -> None:
+    """Neither what failed before it was disabled, nor what was under way then."""
+    watchman, id = a_watchman(rows), (await rows.destination()).id
+    opened = (
+        "INSERT INTO events (event, detail) VALUES ('destination.breaker_open',"
+        " jsonb_build_object('destination_id', CAST(:id AS uuid)))"
+    )
+    await rows.sql(opened, id=id)
+    await stepped(rows, watchman)
+    assert [row.open for row in await rows.sql(ITEMS)] == [True]
+    await rows.sql("UPDATE destinations SET state = 'disabled' WHERE id = :id", id=id)
+    await rows.sql(opened.replace("breaker_open", "disabled"), id=id)
+    await rows.sql(opened, id=id)
+    await stepped(rows, watchman)
+    assert [row.open for row in await rows.sql(ITEMS)] == [False]
+
+
 async def test_the_mark_passes_nothing_that_is_still_to_come(rows: Rows) -> None:
     """Many writers, some slow: whatever they commit is counted exactly once."""
     watchman, places = a_watchman(rows), asyncio.Semaphore(4)  # its own is the fifth

@@ -139,6 +139,17 @@ def test_what_is_wrong_is_said_with_what_to_do(
     assert len(out.splitlines()[out.splitlines().index(line) + 1].strip()) > 20
 
 
+def test_what_fails_and_is_disabled_is_no_alarm(relay: Answering, run: Run) -> None:
+    failing = {"breaker": "open", "breaker_cause": "ConnectError", "held_for": 30}
+    relay.put(
+        "GET /status",
+        STATUS | {"destinations": [DESTINATION, DESTINATION | failing | {"state": "disabled"}]},
+    )
+    code, out, _ = run("status")
+    assert (code, "  ! " in out) == (0, False)
+    assert out.startswith("Forwarding.")
+
+
 def test_what_wants_attention_is_said_once_and_commands_no_terminal(
     relay: Answering, run: Run
 ) -> None:

@@ -79,7 +79,14 @@ CASES: dict[str, tuple[Series, Series]] = {
     "RelaySellWaiting": one("relay_sell_oldest_age_seconds", 61, 5),
     "RelayDeliveriesDead": counted('relay_deliveries_dead_total{cause="overdue"}'),
     "RelayDeliveriesHeld": one('relay_destination_held{destination="d",side="sell"}', 1, 0),
-    "RelayBreakerOpen": one('relay_destination_breaker{destination="d",breaker="open"}', 1, 0),
+    "RelayBreakerOpen": (
+        {'relay_destination_breaker{destination="d",breaker="open"}': steady(1)},
+        {
+            'relay_destination_breaker{destination="d",breaker="open"}': steady(0),
+            'relay_destination_breaker{destination="off",breaker="open"}': steady(1),
+            'relay_destination_state{destination="off",state="disabled"}': steady(1),
+        },
+    ),
     "RelayDestinationHeldBack": one('relay_destination_held_back_seconds{destination="d"}', 60, 0),
     "RelayDestinationWaiting": one(
         'relay_destination_oldest_age_seconds{destination="d",side="buy"}', 29, 5

@@ -120,6 +120,28 @@ async def test_a_budget_is_told_by_window(house: Relay, browser: dict[str, str])
         await tell(house, made, "disable")
 
 
+async def test_a_destination_that_fails_is_an_alarm_until_it_is_disabled(
+    house: Relay, browser: dict[str, str]
+) -> None:
+    made = await create(house)
+    await house.execute(
+        "UPDATE destinations SET breaker = 'open', breaker_since = now() - interval '5 min',"
+        " breaker_until = now(), breaker_cause = 'ConnectError' WHERE id = :id",
+        id=made["id"],
+    )
+    above = await get(house, "/admin/partials/overview", browser)
+    assert f"{made['name']}: breaker open for 5 min: ConnectError. It is tried now" in above
+    assert '<p class="sentence warn">' in above
+    assert "breaker open for 5 min" in await get(house, "/admin/partials/work", browser)
+    await tell(house, made, "disable")
+    above = await get(house, "/admin/partials/overview", browser)
+    assert made["name"] not in above
+    assert '<p class="sentence good">' in above
+    assert "breaker open" not in await get(house, "/admin/partials/work", browser)
+    own = await get(house, f"/admin/destinations/{made['id']}", browser)
+    assert "for 5 min, cause: ConnectError, not tried while it is disabled" in own
+
+
 async def test_buying_is_paused_and_goes_on_from_where_one_is(
     house: Relay, browser: dict[str, str]
 ) -> None:

@@ -131,7 +131,7 @@ async def _now(
     return Now(
         sentence=sentence,
         tone=tone,
-        problems=problems(listed, found, _failing(parts)),
+        problems=problems(listed, found, _failing(parts), now),
         worst=[worst_row(row, now) for row in worst],
         open=shell.waiting,
         day=day_view(found.recent, fates, iso(now - DAY)),

@@ -213,7 +213,9 @@ def breaker_words(row: Mapping[str, Any], now: datetime) -> str:
     if row["breaker"] == BreakerState.CLOSED:
         return since
     words = [since, f"cause: {row['breaker_cause'] or 'being tried'}"]
-    if row["breaker"] == BreakerState.HALF_OPEN:
+    if row["state"] != DestinationState.ENABLED:
+        words.append(f"not tried while it is {row['state']}")
+    elif row["breaker"] == BreakerState.HALF_OPEN:
         words.append("one at a time is tried")
     elif until := row["breaker_until"]:
         words.append(f"next try in {duration(until - now)}" if until > now else "next try now")

@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 
 from database.audit import Facts
 from database.statistics import Backlog, Count, Snapshot, Standing
-from domain.breaker import BreakerState
 from domain.destination import DestinationState, Mode
 from domain.universe import Trust
 from engines.worker import Health
@@ -165,9 +164,10 @@ def summary(view: ListView, found: Snapshot, paused: PauseView | None) -> tuple[
     if not any(one.state == DestinationState.ENABLED for one in found.standings):
         return f"Not forwarding: no destination is in use. {listed}", "bad"
     waiting = counted(found.backlog.unfinished, "delivery", "deliveries")
-    held = [one.name for one in found.standings if one.held_for]
+    in_use = [one for one in found.standings if one.state != DestinationState.DISABLED]
+    held = [one.name for one in in_use if one.held_for]
     doing = f"Waiting for {', '.join(held)}." if held else "Forwarding."
-    troubled = any(one.held or one.breaker != BreakerState.CLOSED for one in found.standings)
+    troubled = any(one.held or one.fails for one in found.standings)
     doubtful = view.trust != Trust.FRESH or view.paused or view.pending or paused
     calm = not (doubtful or held or troubled)
     buying = " Buying is paused." if paused else ""
@@ -269,19 +269,19 @@ def destination_row(one: Standing, now: datetime) -> DestinationRow:
             WindowRow(used=used, limit=window.limit, span=f"in the last {span(window.seconds)}")
             for used, window in zip(one.used, one.windows, strict=True)
         ],
-        notes=_notes(one),
+        notes=_notes(one, now),
     )
 
 
-def _notes(one: Standing) -> list[str]:
+def _notes(one: Standing, now: datetime) -> list[str]:
     """What is out of the ordinary at a destination."""
     words: list[str] = []
     if one.mode == Mode.DRY_RUN:
         words.append("dry run: new buys are not sent")
-    if one.held_for:
+    if one.held_for and one.state != DestinationState.DISABLED:
         words.append(f"asked us to wait: {duration(one.held_for)} more")
-    if one.breaker != BreakerState.CLOSED:
-        words.append(breaker_words(one))
+    if one.fails:
+        words.append(breaker_words(one, now))
     if one.held:
         words.append(f"{one.held} held: outcome unknown")
     return words

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from database.statistics import Snapshot, Standing
 from domain.breaker import BreakerState
 from domain.destination import DestinationState
 from domain.universe import FetchOutcome, Trust
 from web.views.lists import ListView
-from web.views.words import counted, duration, iso
+from web.views.words import counted, duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,34 +22,34 @@ class Problem:
     tone: str = "bad"
 
 
-def problems(view: ListView, found: Snapshot, sick: Sequence[str]) -> list[Problem]:
+def problems(view: ListView, found: Snapshot, sick: Sequence[str], now: datetime) -> list[Problem]:
     """What is wrong, the worst first."""
     return [
         *(Problem(words=f"{words}.", action="See the workers", to="#workers") for words in sick),
-        *_about_destinations(found),
+        *_about_destinations(found, now),
         *_about_list(view),
     ]
 
 
-def _about_destinations(found: Snapshot) -> list[Problem]:
+def _about_destinations(found: Snapshot, now: datetime) -> list[Problem]:
     """Where there is none, the first steps say so."""
     if found.standings and all(one.state == DestinationState.DISABLED for one in found.standings):
         words = "Every destination is disabled: signals are rejected, sells as well."
         return [Problem(words=words, action="Enable one", to="/admin/destinations")]
-    return [problem for one in found.standings for problem in _about_destination(one)]
+    return [problem for one in found.standings for problem in _about_destination(one, now)]
 
 
-def _about_destination(one: Standing) -> list[Problem]:
+def _about_destination(one: Standing, now: datetime) -> list[Problem]:
     there = f"/admin/destinations/{one.id}"
     found: list[Problem] = []
-    if one.held_for:
+    if one.held_for and one.state != DestinationState.DISABLED:
         wait = duration(one.held_for)
         words = f"{one.name} asked us to wait: nothing more goes there for {wait}."
         found.append(
             Problem(words=words, action=f"See {one.name}, or end its wait", to=there, tone="warn")
         )
-    if one.breaker != BreakerState.CLOSED:
-        words = f"{one.name}: {breaker_words(one)}. It is tried now and then; the rest waits."
+    if one.fails:
+        words = f"{one.name}: {breaker_words(one, now)}. It is tried now and then; the rest waits."
         found.append(Problem(words=words, action=f"See {one.name}, or close its breaker", to=there))
     if one.held:
         held = counted(one.held, "delivery is", "deliveries are")
@@ -64,9 +65,9 @@ def _about_destination(one: Standing) -> list[Problem]:
     return found
 
 
-def breaker_words(one: Standing) -> str:
+def breaker_words(one: Standing, now: datetime) -> str:
     state = "open" if one.breaker == BreakerState.OPEN else "half open"
-    since = f" since {iso(one.breaker_since)}" if one.breaker_since else ""
+    since = f" for {duration(now - one.breaker_since)}" if one.breaker_since else ""
     return f"breaker {state}{since}: {one.breaker_cause or 'being tried'}"
 
 
