@@ -18,6 +18,7 @@ from launcher.clarity import MOST_HEAD, TOO_LARGE, UNCLEAR, Head, UnclearError, 
 from launcher.deadline import Deadline
 from launcher.exchange import Exchange
 from launcher.known_heads import KnownHead, KnownHeads, said
+from launcher.outflow import LEAST, Outflow
 
 PATIENCE, STALLED = 5.0, 10.0
 """Seconds in which a request must be whole, or LEAST more of it be there; in which LEAST more of
@@ -26,7 +27,6 @@ an answer must have left."""
 LAST_LOOK, LATE = 0.05, 0.5
 """Seconds for what has arrived and was not read yet; from which on it was us who were slow."""
 
-LEAST = 65_536
 KEEP_ALIVE = 5
 MOST_OPEN, FILES_FOR_OTHERS = 4_096, 256
 UNSENT = 131_072
@@ -68,7 +68,7 @@ class Connection(HttpToolsProtocol):
         self._express: Any = getattr(self.app, "express", None)
         self._arrived: Exchange | None = None
         self._deadline, self._stalling, self._idle = (Deadline(self.loop) for _ in range(3))
-        self._got = self._piece = self._head = self._framing = self._unsent = 0
+        self._got = self._piece = self._head = self._framing = 0
         self._due = 0.0
         self._in_head = self._between = True
         self._is_behind = False
@@ -78,6 +78,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._outflow = self.flow = Outflow(transport, self._stalling, STALLED)
         if connection := transport.get_extra_info("socket"):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT)
         if self._most and len(self.connections) > self._most:
@@ -233,9 +234,13 @@ class Connection(HttpToolsProtocol):
         return False
 
     def _takes(self, exchange: Exchange) -> bool:
-        """Whether the application takes it by express."""
-        is_whole = not (exchange.more_body or exchange.waiting_for_100_continue)
-        return is_whole and self._express and self._express(exchange.scope, exchange)
+        """Whether the application takes it by express; it would not wait for who does not read."""
+        waits = exchange.waiting_for_100_continue or self.flow.write_paused
+        return (
+            not (exchange.more_body or waits)
+            and self._express
+            and self._express(exchange.scope, exchange)
+        )
 
     def _describe(self, method: bytes, version: str) -> None:
         """Add to the scope what is known now, as uvicorn does."""
@@ -313,11 +318,11 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch()
+        self._outflow.watch()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._watch()
+        self._outflow.watch()
 
     def on_response_complete(self) -> None:
         """As uvicorn does, but for the timer it makes and cancels between two requests."""
@@ -328,7 +333,7 @@ class Connection(HttpToolsProtocol):
                 self._start_asgi_task(*self.pipeline.pop())
             else:
                 self._idle.set(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-        self._watch()
+        self._outflow.watch()
 
     def _unset_keepalive_if_required(self) -> None:
         self._idle.clear()
@@ -336,22 +341,7 @@ class Connection(HttpToolsProtocol):
     def _hang_up(self) -> None:
         """Close once what was written has left; who does not take it is not waited for."""
         self.transport.close()
-        self._watch()
-
-    def _watch(self) -> None:
-        """From now on what is unsent has to leave."""
-        if unsent := self.transport.get_write_buffer_size():
-            self._unsent = unsent
-            self._stalling.set(STALLED, self._stall)
-        else:
-            self._stalling.clear()
-
-    def _stall(self) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        if unsent and self._unsent - unsent < LEAST:
-            self.transport.abort()
-        else:
-            self._watch()
+        self._outflow.watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         for each in (self._deadline, self._stalling, self._idle):

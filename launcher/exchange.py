@@ -11,6 +11,8 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from launcher.outflow import Outflow
+
 NO_BODY = (204, 304)
 WENT_WRONG = (
     (b"content-type", b"text/plain; charset=utf-8"),
@@ -36,6 +38,7 @@ class Exchange(RequestResponseCycle):
     looked through anew for what must not stand in it.
     """
 
+    flow: Outflow
     _unsent = b""
 
     async def send(self, message: Any) -> None:
@@ -86,7 +89,9 @@ class Exchange(RequestResponseCycle):
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0:
                 raise RuntimeError("Response content longer than Content-Length")
-        self.transport.write(self._unsent + body)
+        written = self._unsent + body
+        self.flow.written += len(written)
+        self.transport.write(written)
         self._unsent = b""
         if not more:
             self._end()

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
-from uvicorn.protocols.http.flow_control import FlowControl
 
+from launcher.deadline import Deadline
 from launcher.exchange import MOST_WRITTEN, Exchange
+from launcher.outflow import Outflow
 
 DATE = (b"date", b"Mon, 23 Nov 2026 00:00:00 GMT")
 OK = b"HTTP/1.1 200 OK\r\ndate: Mon, 23 Nov 2026 00:00:00 GMT\r\n"
@@ -56,7 +57,9 @@ def an_exchange(method: str = "GET", *, keep_alive: bool = True) -> Made:
     exchange = Exchange(
         scope=cast("Any", {"type": "http", "method": method}),
         transport=cast("asyncio.Transport", transport),
-        flow=FlowControl(cast("asyncio.Transport", transport)),
+        flow=Outflow(
+            cast("asyncio.Transport", transport), Deadline(asyncio.get_running_loop()), 10
+        ),
         logger=logging.getLogger("test.exchange"),
         access_logger=logging.getLogger("test.exchange"),
         access_log=False,

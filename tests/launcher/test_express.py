@@ -1,6 +1,8 @@
 """Express: what is there whole is answered without a task, and everything else as ever."""
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from demo.asgi import answer, body_of
+from launcher import connections
 from launcher.connections import Connection
 from tests.launcher.test_connections import application
 from tests.launcher.wire import Line, Wire, serving
@@ -82,6 +85,17 @@ def arrived(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
     monkeypatch.setattr(Connection, "data_received", received)
     return pieces
+
+
+def ask_on(port: int, request: bytes) -> None:
+    """Send it again and again on one connection, and read nothing, until we are cut off."""
+    with socket.socket() as one, suppress(ConnectionError):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        one.settimeout(60)
+        one.connect(("127.0.0.1", port))
+        while True:
+            one.sendall(request)
+            time.sleep(0.002)
 
 
 @asynccontextmanager
@@ -173,6 +187,24 @@ async def test_who_has_gone_harms_nobody(wire: Wire, taking: Taking) -> None:
     await wire.emptied()
     taking.tell(whole, b"late")
     assert await said(wire, POST % (b"a", b"") + b"hi") == b"express /a hi"
+
+
+async def test_who_asks_on_and_never_reads_is_cut_off(
+    taking: Taking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long before the answers that nobody takes fill the memory."""
+    monkeypatch.setattr(connections, "STALLED", 1.0)
+    sizes = list[int]()
+
+    def long(whole: Any, _body: bytes) -> None:
+        whole.answer(200, [(b"content-length", b"60000")], bytes(60_000))
+        sizes.append(whole.transport.get_write_buffer_size())
+
+    monkeypatch.setattr(Taking, "tell", staticmethod(long))
+    async with serving(taking) as wire, asyncio.timeout(50):
+        await asyncio.to_thread(ask_on, wire.port, POST % (b"a", b"") + b"hi")
+        await wire.emptied()
+    assert max(sizes) < 200_000
 
 
 async def test_garbage_behind_a_whole_request_does_not_end_it(wire: Wire) -> None:
