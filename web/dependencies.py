@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, cast
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.requests import HTTPConnection
@@ -14,6 +15,7 @@ from database.vault import Vault
 from domain.access import Grant, Scope
 from domain.address import Network
 from domain.gate import SellPolicy
+from domain.origin import without_port
 from domain.signal import Side
 from engines.access.doorkeeper import Doorkeeper
 from engines.access.keyring import Keyring
@@ -37,6 +39,9 @@ from web.errors import ProblemError
 
 SESSION_COOKIES = ("__Host-session", "session")
 """The first wherever there is https; the second on a loopback address only."""
+
+LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+"""What this machine calls itself, and no other can be made to be called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +131,18 @@ def is_foreign(connection: HTTPConnection) -> bool:
     site, origin = (connection.headers.get(name) for name in ("sec-fetch-site", "origin"))
     foreign = site not in {None, "same-origin", "none"}
     return foreign or (origin is not None and _host(origin) not in _own_hosts(connection))
+
+
+def is_rebound(connection: HTTPConnection) -> bool:
+    """Whether it names us as anybody may: its page's own name may lead here (DNS rebinding)."""
+    name = name_of(connection.headers.get("host", ""))
+    public = urlsplit(state_of(connection)["rules"].public_url or "").hostname
+    return name not in LOCAL and name != public
+
+
+def name_of(host: str) -> str:
+    """The name in a Host header, without its port."""
+    return without_port(host.lower()).removeprefix("[").removesuffix("]")
 
 
 def _own_hosts(connection: HTTPConnection) -> list[str]:

@@ -16,7 +16,7 @@ from domain.body import cut_token, has_secrets, hints_at_secrets
 from domain.signal import Side, uuid7_bytes
 from domain.source import Source
 from domain.trace import read_traceparent
-from web.dependencies import State, is_foreign, origin_in
+from web.dependencies import State, is_foreign, is_rebound, origin_in
 
 PATH = "/webhook/in"
 MOST_HOPS = 1
@@ -89,9 +89,14 @@ def _traceparent(given: bytes) -> str | None:
 
 
 def _is_foreign(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a browser says that another site's page sent this; programs say nothing of it."""
-    says = b"origin" in headers or b"sec-fetch-site" in headers
-    return says and is_foreign(HTTPConnection(scope))
+    """Whether a browser sends this for another site's page, or for one under a name not our own.
+
+    Programs say nothing of pages.
+    """
+    if not (b"origin" in headers or b"sec-fetch-site" in headers):
+        return False
+    connection = HTTPConnection(scope)
+    return is_foreign(connection) or is_rebound(connection)
 
 
 def _hop(given: bytes) -> int:

@@ -6,13 +6,13 @@ from urllib.parse import urlsplit
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from domain.origin import Network, address_of, caller, is_within, without_port
+from domain.origin import Network, address_of, caller, is_within
+from web.dependencies import LOCAL, name_of
 from web.errors import problem
 from web.security import SecurityHeaders
 from web.webhook import Express, Whole
 
 SCHEMES = ("http", "https")
-LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  a HOST that is no name
 BY_ADDRESS = ("/health", "/metrics", "/webhook/")
 """Asked by proxies, containers and senders under any name. No browser's session counts there."""
@@ -90,11 +90,6 @@ async def _misdirected(scope: Scope, receive: Receive, send: Send) -> None:
         await WebSocket(scope, receive, send).send_denial_response(answer)
     else:
         await answer(scope, receive, send)
-
-
-def name_of(host: str) -> str:
-    """The name in a Host header, without its port."""
-    return without_port(host.lower()).removeprefix("[").removesuffix("]")
 
 
 def names_of(public_url: str | None, host: str) -> frozenset[str]:

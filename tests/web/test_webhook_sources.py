@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from database.vault import Vault
 from engines.clock import utc_now
@@ -32,6 +34,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest.fixture(scope="module", params=["asgi", "express"])
 def route(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def open_relay(template: str) -> AsyncGenerator[Relay]:
+    """One that needs no token, behind a name."""
+    changes = {"allow_unauthenticated_ingress": True, "public_url": "https://relay.example"}
+    async with cloned(template) as url, relay(url, **changes) as one:
+        yield one
 
 
 NUMBERS = count()
@@ -243,6 +253,35 @@ async def test_where_no_token_is_needed_another_sites_page_needs_one(template: s
             token = {"authorization": f"Bearer {made['token']}"}
             answer = await it.http.post("/webhook/in", json=alert, headers=says | token)
             assert answer.status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("evil.example:8000", 401),
+        ("localhost.evil.example", 401),
+        ("127.0.0.1.evil.example:8000", 401),
+        ("relay.example", 202),
+        ("localhost:8000", 202),
+        ("127.0.0.1:8000", 202),
+        ("[::1]:8000", 202),
+    ],
+)
+async def test_where_no_token_is_needed_a_page_whose_name_leads_here_needs_one(
+    open_relay: Relay, host: str, status: int
+) -> None:
+    """H9: DNS rebinding makes us of a page's own origin. Programs may call us what they like."""
+    alert = {"ticker": "AAPL", "action": "buy", "n": host}
+    for says in ({"origin": f"http://{host}"}, {"sec-fetch-site": "same-origin"}):
+        headers = {"host": host, **says}
+        answer = await open_relay.http.post("/webhook/in", json=alert | says, headers=headers)
+        assert answer.status_code == status
+        token = {"authorization": f"Bearer {WEBHOOK_TOKEN}"}
+        told = alert | says | {"shown": True}
+        answer = await open_relay.http.post("/webhook/in", json=told, headers=headers | token)
+        assert answer.status_code == 202
+    answer = await open_relay.http.post("/webhook/in", json=alert, headers={"host": host})
+    assert answer.status_code == 202
 
 
 async def test_a_token_made_in_one_replica_is_known_and_refused_in_the_other(
