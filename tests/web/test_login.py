@@ -214,6 +214,26 @@ async def test_a_sign_in_leads_back_to_the_page_it_was_wanted_for(shared: Relay,
     assert 'name="to"' in page.text
 
 
+@pytest.mark.parametrize(
+    ("to", "page"),
+    [
+        ("/admin/sell/all", "/admin"),
+        ("/admin/sell/all?x=1", "/admin"),
+        ("/admin/positions/01a1fc1f-5153-7df5-b339-8fdd5b624d57/close", None),
+        ("/admin/list/screens/try", "/admin/list/screens"),
+        ("/admin/attention/resolve", "/admin/attention"),
+    ],
+)
+async def test_a_sign_in_leads_to_no_place_for_forms_alone(
+    shared: Relay, to: str, page: str | None
+) -> None:
+    """A page that refused a form has its address; a browser that looks there gets a 405."""
+    wanted = page or to.rpartition("/")[0]
+    assert await led_to(shared, to) == wanted
+    door = await shared.http.get("/admin/login", params={"to": to})
+    assert f'name="to" value="{wanted}"' in door.text
+
+
 @pytest.mark.parametrize("to", ELSEWHERE)
 async def test_a_sign_in_never_leads_elsewhere(shared: Relay, to: str) -> None:
     page = await shared.http.get("/admin/login", params={"to": to})
@@ -228,7 +248,7 @@ async def test_who_was_sent_to_sign_in_comes_back(shared: Relay) -> None:
     page = await shared.http.get(sent.headers["location"])
     assert 'name="to" value="/admin/positions?x=1%202"' in page.text
     posted = await shared.http.post("/admin/sell")
-    assert posted.headers["location"] == "/admin/login", "a form is not sent again by itself"
+    assert posted.headers["location"] == "/admin/login?ended=undone", "not sent again by itself"
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,9 @@ async def test_another_site_can_order_nothing(house: Relay, browser: dict[str, s
     answer = await submit(house, foreign, "/sell/all", confirm="SELL ALL")
     assert answer.status_code == 403
     signed_out = await submit(house, {}, "/sell/all", confirm="SELL ALL")
-    assert signed_out.headers["location"] == "/admin/login"
+    assert signed_out.headers["location"] == "/admin/login?ended=undone"
+    door = await house.http.get(signed_out.headers["location"])
+    assert "You were signed out: nothing was done." in door.text
     assert (await house.read("/api/buying"))["paused"] is None
 
 

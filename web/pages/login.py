@@ -17,6 +17,7 @@ from web.dependencies import (
 )
 from web.forms import fields_of
 from web.pages.shell import HOME, SIGN_IN, Page
+from web.pages.way_back import page_at
 from web.views.shell import LoginView
 
 router = APIRouter(prefix="/admin", include_in_schema=False)
@@ -25,7 +26,11 @@ PAGE = re.compile(r"/admin(?:/(?!\.)[A-Za-z0-9_.-]+)*(?:\?[^\s\\\x00-\x1f]{0,100
 """Written as we write it: nothing in it is to be resolved, or decoded once more."""
 
 REFUSED = "That did not work."
-EVERYWHERE = "Every session was ended. Whoever wants in signs in again."
+ENDED = {
+    "all": "Every session was ended. Whoever wants in signs in again.",
+    "undone": "You were signed out: nothing was done.",
+}
+"""What led here, by the word for it in the address."""
 INSECURE = (
     "Signing in needs https here, or this machine's own address (http://127.0.0.1): over plain http"
     " anybody on the way could read your token. Put a reverse proxy with a certificate in front,"
@@ -38,14 +43,14 @@ async def form(request: Request, to: str = "", ended: str = "") -> Response:
     """The sign-in page; where a sign-in would be unsafe it says why instead."""
     if not _is_safe(request):
         return _page(insecure=INSECURE)
-    return _page(to=_ours(to), ended=EVERYWHERE if ended else None)
+    return _page(to=_ours(request, to), ended=ENDED.get(ended))
 
 
 @router.post("/login")
 async def sign_in(request: Request, parts: Parts) -> Response:
     """Exchange the token for a session. Says nothing about why it failed."""
     fields = await fields_of(request)
-    token, to = fields.get("token", ""), _ours(fields.get("to", ""))
+    token, to = fields.get("token", ""), _ours(request, fields.get("to", ""))
     if not _is_safe(request):
         return _page(403, insecure=INSECURE)
     origin = origin_of(request)
@@ -85,9 +90,13 @@ def _page(status: int = 200, **words: str | None) -> Response:
     return Page("login.html", LoginView(**words)).render(status)
 
 
-def _ours(to: str) -> str:
+def _ours(request: Request, to: str) -> str:
     """A page of ours to come back to; anything else is nowhere."""
-    return to if PAGE.fullmatch(to) else ""
+    if not PAGE.fullmatch(to):
+        return ""
+    path = to.partition("?")[0]
+    there = page_at(request.app, path)
+    return to if there == path else there
 
 
 def _is_safe(request: Request) -> bool:

@@ -108,9 +108,14 @@ async def _signed_out(request: Request, _error: Exception) -> Response:
 
 
 def _sign_in_for(request: Request) -> str:
-    """Where to sign in, and what to come back to: a page that was only looked at."""
+    """Where to sign in, and what to come back to: a page that was only looked at.
+
+    What was ordered is not done, and not ordered again by itself: the sign-in page says so.
+    """
     path, query = request.url.path, request.url.query
-    if request.method != "GET" or path == HOME:
+    if request.method != "GET":
+        return f"{SIGN_IN}?ended=undone"
+    if path == HOME:
         return SIGN_IN
     return f"{SIGN_IN}?to={quote(f'{path}?{query}' if query else path)}"
 
