@@ -15,6 +15,7 @@ def partial(status: int) -> tuple[int, ...]:
 DOORS: dict[Door, tuple[int, ...]] = {
     ("GET", "/admin/positions"): page(200),
     ("GET", "/admin/partials/positions"): partial(200),
+    ("GET", "/admin/partials/sell-all"): partial(200),
     ("GET", "/admin/positions/past"): page(200),
     ("GET", "/admin/positions/{id}"): page(404),
     ("GET", "/admin/batches/{id}"): page(404),

@@ -159,6 +159,41 @@ async def test_without_a_database_nothing_is_done_and_that_is_said(
     assert "<b>MSFT</b>" in answer.text
 
 
+MANY = """
+    INSERT INTO positions (id, ticker, state, opened_at, updated_at)
+    SELECT gen_random_uuid(),
+           'ZQ' || chr(65 + n / 676) || chr(65 + n / 26 % 26) || chr(65 + n % 26), 'open',
+           now(), now()
+    FROM generate_series(CAST(:first AS integer), CAST(:last AS integer)) AS n
+"""
+
+
+async def test_sell_all_counts_more_than_the_page_lists(
+    template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_given: object) -> None:
+        raise ConnectionRefusedError
+
+    async with cloned(template) as url, relay(url) as one:
+        browser = await signed_in(one)
+        await one.execute(MANY, first=1, last=900)
+        page = (await one.http.get("/admin/positions", headers=browser)).text
+        assert page.count('id="position-') == 300
+        assert ">900 open.<" in page
+        assert "The newest 300 of a state are listed." in page
+        assert "900 sells, to those of these that bought it" in page
+        await one.execute(MANY, first=901, last=901)
+        again = (await one.http.get("/admin/partials/sell-all", headers=browser)).text
+        assert "901 sells" in again
+        (held,) = re.findall(r'name="held" value="([^"]*)"', again)
+        assert len(held.split()) == len(set(held.split())) == 901
+        assert '<div id="sell-all" hx-get="/admin/partials/sell-all"' in page
+        monkeypatch.setattr("web.sells.sell_all", away)
+        answer = await submit(one, browser, "/sell/all", confirm="SELL ALL", held=held)
+    assert answer.status_code == 503
+    assert answer.text.count("<b>ZQ") == 901
+
+
 async def test_another_site_can_order_nothing(house: Relay, browser: dict[str, str]) -> None:
     foreign = browser | {"sec-fetch-site": "cross-site"}
     answer = await submit(house, foreign, "/sell/all", confirm="SELL ALL")

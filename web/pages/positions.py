@@ -1,13 +1,13 @@
 """The pages of positions and of commands, and how far those are."""
 
 import base64
-from collections import Counter
+from collections.abc import Mapping
 from uuid import UUID
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from database import batches, positions, sells
+from database import batches, positions, sells, statistics
 from database.batches import BatchId
 from database.pool import ReadConnection
 from database.positions import Wanted
@@ -23,7 +23,9 @@ from web.views.trade import (
     EventRow,
     PositionsView,
     PositionView,
+    SellAllView,
     SignalOf,
+    by_hand,
     command,
     command_row,
     draft_row,
@@ -59,6 +61,14 @@ async def positions_partial(visitor: Visiting, parts: Parts) -> Response:
     return Page("partials/positions.html", await positions_view(visitor, parts)).render()
 
 
+@router.get("/partials/sell-all")
+async def sell_all_partial(_visitor: Visiting, parts: Parts) -> Response:
+    """What selling everything comes to now; what is typed beside it stays."""
+    async with parts["pages"].read() as connection:
+        view = await _sell_all(connection)
+    return Page("partials/sell_all.html", view).render()
+
+
 @router.get("/positions/{id}")
 async def position_page(id: UUID, visitor: Visiting, parts: Parts) -> Response:
     """One position with its history."""
@@ -89,24 +99,38 @@ async def positions_view(
         made = await batches.newest(connection, limit=8)
         counts = await batches.counts(connection, [one.id for one in made])
         drafts = await sells.listed(connection)
-        live = [row["ticker"] for row in rows if PositionState(row["state"]).live]
-        forecast = await sells.forecast(connection, len(live))
+        states = await statistics.positions(connection)
+        selling = await _sell_all(connection)
         shell = await visitor.shell(connection, "positions")
     now = parts["clock"]()
-    sentence, tone = standing(Counter(row["state"] for row in rows))
+    sentence, tone = standing(states)
     return PositionsView(
         shell=shell,
         sentence=sentence,
         tone=tone,
+        cut=_cut(states),
         positions=[position_row(position_calls.shown(row), now) for row in rows],
         batches=[command_row(one, counts[one.id], now) for one in made],
         sell_list=[draft_row(row) for row in drafts],
-        held=" ".join(live),
-        would=would(len(live), forecast),
+        held=selling.held,
+        would=selling.would,
         key=_key(parts),
         refused=refused,
         tried=tried,
     )
+
+
+async def _sell_all(connection: ReadConnection) -> SellAllView:
+    """All that would be sold, whether the page lists it or not."""
+    held = [one.ticker for one in await sells.holdings(connection) if one.state.live]
+    forecast = await sells.forecast(connection, len(held))
+    return SellAllView(held=by_hand(held), would=would(len(held), forecast))
+
+
+def _cut(counts: Mapping[str, int]) -> str:
+    if all(counts.get(state, 0) <= limit for state, limit in SHOWN.items()):
+        return ""
+    return f"The newest {SHOWN[PositionState.OPEN]} of a state are listed."
 
 
 async def position_view(

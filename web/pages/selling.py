@@ -34,6 +34,8 @@ from web.views.overview import Form
 router = APIRouter(prefix="/admin", include_in_schema=False)
 
 CONFIRMED = "SELL ALL"
+MOST_BYTES = 60_000
+"""The form names every ticker that is held."""
 
 OURS = re.compile(r"/admin(?:/[\w-]+){0,4}")
 """A page of ours that a form may lead back to."""
@@ -70,7 +72,8 @@ async def sell_all(request: Request, visitor: Visiting, parts: Parts) -> Respons
         answer = await sell_calls.sell_all(request, parts, given, fields.get("key"))
         return Done(f"/admin/batches/{answer['batch_id']}")
 
-    return await act(visitor, do, _positions_again(visitor, "all"), sensitive=True)
+    again = _positions_again(visitor, "all")
+    return await act(visitor, do, again, sensitive=True, most=MOST_BYTES)
 
 
 @router.post("/sell/list")

@@ -62,17 +62,29 @@ class DraftRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SellAllView:
+    """templates/partials/sell_all.html.
+
+    ``held`` are the tickers that could be sold, for when they must be sold elsewhere; ``would``
+    says what selling them all comes to.
+    """
+
+    held: str
+    would: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PositionsView:
     """templates/positions.html and templates/partials/positions.html.
 
-    ``tried`` is the form that was ``refused``;
-    ``held`` are the tickers that could be sold, for when they must be sold elsewhere; ``would``
-    says what selling them all comes to.
+    ``tried`` is the form that was ``refused``; ``cut`` says that not all positions are listed;
+    ``held`` and ``would`` are those of SellAllView.
     """
 
     shell: Shell
     sentence: str
     tone: str
+    cut: str
     positions: Sequence[PositionRow]
     batches: Sequence[CommandRow]
     sell_list: Sequence[DraftRow]
@@ -186,6 +198,16 @@ def standing(states: Mapping[str, int]) -> tuple[str, str]:
     if not live:
         return "No position is open.", "good"
     return f"{' · '.join(live)}.", "good"
+
+
+MOST_HELD = 40_000
+"""Characters of tickers in a form, some 7,000 of them: a form too large would sell nothing."""
+
+
+def by_hand(tickers: Sequence[str]) -> str:
+    """What is to be sold by hand when nothing can be sold here, as a form holds it."""
+    words = " ".join(tickers)
+    return words if len(words) <= MOST_HELD else words[:MOST_HELD].rpartition(" ")[0]
 
 
 def would(count: int, forecast: Sequence[tuple[str, float]]) -> str:
