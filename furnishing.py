@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from config import Settings, SettingsError
-from database import destinations, forgetting, resealing, screens
+from database import destinations, forgetting, moved, resealing, screens
 from database.condition import openable
 from database.migrate import UnfitDatabaseError, migrate, own_role, require_durable
 from database.pool import Database, is_unavailable
@@ -72,6 +72,7 @@ async def prepare(
     if check_durability:
         await require_durable(database)
     await migrate(database)
+    await _settle(database)
     await _furnish(database, settings, vault)
     await _try_keys(database, vault)
     await _set_floor(database, kept(settings))
@@ -97,6 +98,17 @@ async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
                 ) from None
         log.warning("database.awaited")
         await asyncio.sleep(1)
+
+
+async def _settle(database: Database) -> None:
+    """Make a database ours that a dump brought from another server; of many events it takes long.
+
+    Raises UnfitDatabaseError.
+    """
+    if ahead := await moved.ahead(database):
+        log.warning("database.moved", extra={"last": ahead.last, "here": ahead.here})
+        if done := await moved.settle(database):
+            log.warning("database.settled", extra={"events": done.events, "unseen": done.unseen})
 
 
 async def _try_keys(database: Database, vault: Vault) -> None:

@@ -165,7 +165,8 @@ class LocalPostgres:
             major = others[-1].parent.name.removeprefix("postgres-")
             raise PostgresError(
                 f"{self._base} holds data of PostgreSQL {major}, and this is {self._root.name}: "
-                f"set PG_BIN to the programs of {major}, or move the data with pg_dump first."
+                f"set PG_BIN to the programs of {major}, and stay with them or take a backup by"
+                " them and restore it here (docs/backup.md)."
             )
 
     def _take_lock(self) -> None:
