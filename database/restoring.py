@@ -13,39 +13,22 @@ from sqlalchemy import text
 
 from database import attention, gate
 from database.backups import PLAIN, TABLES
+from database.clearing import ALL, clear, unknown
 from database.endings import HELD_FOR
 from database.migrate import LOCK, MIGRATIONS, applied, bring, head
 from database.pool import Connection, Database, ReadConnection
 from database.resealing import RELAYS
 from domain.attention import Cause, Item, Severity
-from domain.backup import KEPT, LEFT_OUT, DamagedError, Header, Reading, Table
-
-ALL = [*KEPT, *LEFT_OUT, "alembic_version"]
-FUNCTIONS = ("refuse_change", "take_transaction_number", "event_line", "forget_events")
+from domain.backup import KEPT, DamagedError, Header, Reading, Table
 
 THERE = text("""
     SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
     WHERE relkind = 'r' AND nspname = current_schema() AND relname = ANY(:names)
 """)
-CLEAR = text(f"""
-    DROP TABLE IF EXISTS {", ".join(ALL)} CASCADE
-""")
-CLEAR_FUNCTIONS = text(f"""
-    DO $$ DECLARE one regprocedure;
-    BEGIN
-        FOR one IN SELECT oid FROM pg_proc
-            WHERE pronamespace = CAST(current_schema() AS regnamespace)
-              AND proname IN ({", ".join(f"'{name}'" for name in FUNCTIONS)})
-        LOOP
-            EXECUTE format('DROP FUNCTION %s CASCADE', one);
-        END LOOP;
-    END $$
-""")
 EMPTY = {name: text(f"DELETE FROM {name}") for name in reversed(KEPT) if name != "events"}
 """What migrations put there goes before the rows come; none of them writes events."""
 
 ANALYZE = text("ANALYZE")
-SOON = text("SET LOCAL lock_timeout = '15s'")
 STANDING = text("""
     SELECT (SELECT count(*) FROM signals) AS signals,
            (SELECT max(received_at) FROM signals) AS newest,
@@ -140,13 +123,17 @@ class NewerError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What a database has now, and would lose."""
+    """What a database has now, and would lose.
+
+    ``unknown`` is what it has beside that, where it is of a newer version.
+    """
 
     signals: int
     newest: datetime | None
     events: int
     unfinished: int
     positions: int
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,16 +155,26 @@ def require_known(header: Header) -> None:
         raise DamagedError(f"there never was a schema {header.schema}")
 
 
-async def look(connection: ReadConnection) -> Standing | None:
-    """What would be lost; None: nothing is there. Raises NotEmptyError and RunningError."""
+async def look(connection: ReadConnection, *, embedded: bool = False) -> Standing | None:
+    """What would be lost; None: nothing is there. Raises NotEmptyError and RunningError.
+
+    On the ``embedded`` server everything is the relay's own.
+    """
     if (await connection.execute(RELAYS)).first():
         raise RunningError
     there = set((await connection.execute(THERE, {"names": ALL})).scalars())
     if not there:
         return None
-    if not {"alembic_version", "signals", "events"} <= there or not await applied(connection):
+    found = await applied(connection) if {"alembic_version", "signals", "events"} <= there else None
+    if not found:
         raise NotEmptyError(f"it has tables that are no relay's: {', '.join(sorted(there))}")
-    return Standing(**(await connection.execute(STANDING)).mappings().one())
+    left = await unknown(connection) if found > head() else ()
+    if left and not embedded:
+        raise NotEmptyError(
+            f"it is of a newer version (schema {found}), and what of this is that version's cannot"
+            f" be known here: {', '.join(left)}; drop what is, or name an empty database"
+        )
+    return Standing(**(await connection.execute(STANDING)).mappings().one(), unknown=left)
 
 
 async def restore(
@@ -185,20 +182,22 @@ async def restore(
     reading: Reading,
     *,
     replace: bool,
+    embedded: bool = False,
     actor: str,
     step: Callable[[str, int], None],
 ) -> Restored:
     """Have the database be what was read, or as it is where anything fails. A start waits for it.
 
-    Raises what `look` does, NewerError, and DamagedError.
+    What a newer version has made on the ``embedded`` server goes too, or it could never make it
+    again. Raises what `look` does, NewerError, and DamagedError.
     """
     require_known(reading.header)
     async with database.upgrading() as connection:
         await connection.execute(LOCK)
-        if await look(connection):
+        if standing := await look(connection, embedded=embedded):
             if not replace:
                 raise NotEmptyError("there is a relay's data in it")
-            await _clear(connection)
+            await clear(connection, everything=bool(standing.unknown))
         await connection.execute(PLAIN)
         await bring(connection, reading.header.schema)
         await fill(connection, reading, step)
@@ -208,13 +207,6 @@ async def restore(
         done = await _settle(connection, reading, actor)
         await connection.execute(ANALYZE)
     return done
-
-
-async def _clear(connection: Connection) -> None:
-    """Take away what is the relay's own, and nothing beside it."""
-    await connection.execute(SOON)
-    await connection.execute(CLEAR)
-    await connection.execute(CLEAR_FUNCTIONS)
 
 
 async def fill(connection: Connection, reading: Reading, step: Callable[[str, int], None]) -> None:

@@ -42,10 +42,11 @@ def run(path: Path, *, replace: bool, yes: bool, **overrides: object) -> int:
     try:
         _make_folder(here.folder)
         with here.alone() as url:
-            there = _asked(_look(url))
+            there = _asked(_look(url, embedded=here.embedded))
             _confirm(_summary(path, reading, here), there, replace=replace, yes=yes)
             _keep_secrets(reading, here)
-            _show(reading, here, _asked(_restore(url, path, replace=replace)))
+            done = _asked(_restore(url, path, replace=replace, embedded=here.embedded))
+            _show(reading, here, done)
             _show_role(here.relay_url or url)
     except AlreadyRunningError as error:
         raise Refusal(str(error)) from None
@@ -106,6 +107,8 @@ def _confirm(summary: str, there: Standing | None, *, replace: bool, yes: bool) 
                 f"The database is not empty: it has {lost}. With --replace they go, for good."
             )
         say(f"WHAT IS THERE GOES, FOR GOOD: {lost}.")
+        if there.unknown:
+            say(f"It is of a newer version: all else in it goes too: {', '.join(there.unknown)}.")
     if yes:
         return
     word = "replace" if there else "restore"
@@ -164,16 +167,16 @@ def _words(error: BaseException) -> str:
     return f"the database failed ({type(cause).__name__}{f', SQLSTATE {state}' if state else ''})"
 
 
-async def _look(url: str) -> Standing | None:
+async def _look(url: str, *, embedded: bool) -> Standing | None:
     database = Database.connect(url, pool=1, patience=PATIENCE)
     try:
         async with database.read() as connection:
-            return await restoring.look(connection)
+            return await restoring.look(connection, embedded=embedded)
     finally:
         await database.close()
 
 
-async def _restore(url: str, path: Path, *, replace: bool) -> Restored:
+async def _restore(url: str, path: Path, *, replace: bool, embedded: bool) -> Restored:
     database, progress = Database.connect(url, pool=1, patience=PATIENCE), Progress("Restoring")
     try:
         with opened(path) as reading:
@@ -181,6 +184,7 @@ async def _restore(url: str, path: Path, *, replace: bool) -> Restored:
                 database,
                 reading,
                 replace=replace,
+                embedded=embedded,
                 actor=ACTOR,
                 step=lambda table, rows: progress.step(f"{table} {rows:,}"),
             )

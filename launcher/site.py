@@ -49,6 +49,11 @@ class Site:
         )
 
     @property
+    def embedded(self) -> bool:
+        """Whether the database is on a server that is the relay's alone."""
+        return self._own() is None
+
+    @property
     def relay_url(self) -> str | None:
         """By which the relay itself logs in; None: the embedded one's."""
         own = self.settings.database_url

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from database import attention, backups, forgetting, rebuilding, restoring, tallies
+from database import attention, backups, clearing, forgetting, rebuilding, restoring, tallies
 from database.backup_file import opened, written
 from database.backups import INSTEAD, About, Taken
 from database.migrate import ROLE, head, migrate
@@ -127,10 +127,12 @@ async def backed_up(database: Database, folder: Path) -> tuple[Path, Taken]:
         return path, await backups.take(database, file.write, ABOUT, nobody)
 
 
-async def restored(database: Database, path: Path, *, replace: bool = False) -> Restored:
+async def restored(
+    database: Database, path: Path, *, replace: bool = False, embedded: bool = False
+) -> Restored:
     with opened(path) as reading:
         return await restoring.restore(
-            database, reading, replace=replace, actor="a test", step=nobody
+            database, reading, replace=replace, embedded=embedded, actor="a test", step=nobody
         )
 
 
@@ -164,7 +166,7 @@ async def test_every_table_and_function_of_the_schema_was_thought_of(database: D
         functions = await connection.execute(
             text("SELECT proname FROM pg_proc WHERE pronamespace = CAST('public' AS regnamespace)")
         )
-        assert {*functions.scalars()} == {*restoring.FUNCTIONS}
+        assert {*functions.scalars()} == {*clearing.FUNCTIONS}
         for name, column in INSTEAD:
             known = await connection.execute(backups.TABLES, {"names": [name]})
             assert column in known.one().columns

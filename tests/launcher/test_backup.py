@@ -352,3 +352,18 @@ def test_from_one_major_version_of_postgresql_to_another(
     assert restore.run(folder / "one.gz", replace=False, yes=True, data_dir=data) == 0
     with LocalPostgres(data, durable=False) as server:
         assert asyncio.run(said(server.url, "SELECT ticker FROM signals")) == ["MOVED"]
+
+
+@pytest.mark.slow
+def test_back_from_a_newer_version(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything on the embedded server is the relay's: what is unknown is named, and goes."""
+    data = folder / "data"
+    newer = ("CREATE TABLE strategies ()", "UPDATE alembic_version SET version_num = '9999'")
+    with LocalPostgres(data, durable=False) as server:
+        asyncio.run(with_a_signal(server.url))
+        assert backup.run("one.gz", with_keys=False, as_json=True, data_dir=data) == 0
+        asyncio.run(said(server.url, *newer))
+    assert restore.run(folder / "one.gz", replace=True, yes=True, data_dir=data) == 0
+    assert "all else in it goes too: table public.strategies." in capsys.readouterr().out
+    with LocalPostgres(data, durable=False) as server:
+        asyncio.run(said(server.url, *newer))
