@@ -92,18 +92,15 @@ async def test_an_event_inserted_early_and_committed_late_is_not_left_out(rows: 
 
 
 async def test_what_is_disabled_is_no_alarm_because_it_failed(rows: Rows) -> None:
-    """Neither what failed before it was disabled, nor what was under way then."""
     watchman, id = a_watchman(rows), (await rows.destination()).id
-    opened = (
-        "INSERT INTO events (event, detail) VALUES ('destination.breaker_open',"
-        " jsonb_build_object('destination_id', CAST(:id AS uuid)))"
-    )
+    opened = """INSERT INTO events (event, detail) VALUES (
+        'destination.breaker_open', jsonb_build_object('destination_id', CAST(:id AS uuid)))"""
     await rows.sql(opened, id=id)
     await stepped(rows, watchman)
     assert [row.open for row in await rows.sql(ITEMS)] == [True]
-    await rows.sql("UPDATE destinations SET state = 'disabled' WHERE id = :id", id=id)
+    await rows.sql("UPDATE destinations SET state = 'disabled'")
     await rows.sql(opened.replace("breaker_open", "disabled"), id=id)
-    await rows.sql(opened, id=id)
+    await rows.sql(opened, id=id)  # of a request that was under way then
     await stepped(rows, watchman)
     assert [row.open for row in await rows.sql(ITEMS)] == [False]
 
