@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.web.operating import signed_in
-from tests.web.screening import API, URL, active, create, tell
+from tests.web.screening import API, URL, active, ahead, create, tell
 from tests.web.stage import Relay, cloned, relay, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -169,6 +169,45 @@ async def test_a_fixed_list_is_made_of_tickers_with_an_end(
     assert kept["valid_until"].startswith(until_[1])
     shown = await page(house, browser, f"/{id}")
     assert ">AAPL, MSFT, BRK-B</textarea>" in shown
+
+
+async def test_a_fixed_list_is_not_said_to_be_asked_for(
+    house: Relay, browser: dict[str, str]
+) -> None:
+    was = await active(house)
+    fixed = await create(house, tickers=["AAPL", "MSFT"], valid_until=ahead(days=3))
+    shown = await page(house, browser, f"/{fixed['id']}")
+    dialog = shown.partition('<dialog id="activate"')[2].partition("</dialog>")[0]
+    assert "Nobody is asked for it: its 2 tickers count within seconds, for 3 d." in dialog
+    assert "Finviz" not in dialog
+    assert "every buy is rejected" not in dialog
+    assert "A try asks nobody and keeps nothing." in shown
+    await submit(house, browser, f"/{fixed['id']}/activate")
+    answer = await house.http.get("/admin/list", headers=browser)
+    assert f"“{fixed['name']}” is in force. Nobody is asked for it" in answer.text
+
+    async def counts() -> bool:
+        found = await house.read("/api/universe")
+        return (found["screen"], found["trust"]) == (fixed["name"], "fresh")
+
+    await until(counts, "the fixed list")
+    answer = await house.http.get("/admin/list", headers=browser)
+    content = answer.text.partition("<h1>")[2]
+    assert "A fixed list asks nobody, and counts until its end." in content
+    assert "<dt>Tickers typed</dt><dd>2</dd>" in content
+    for words in ("Rows on Finviz", "Asked every", "Quotes", "next look", "Refresh now"):
+        assert words not in content
+    refreshed = await house.http.post("/admin/list/refresh", headers=browser)
+    assert refreshed.status_code == 303
+    again = await house.http.get("/admin/list", headers=browser)
+    assert "Nobody is asked: a fixed list counts as it is." in again.text
+    for order, words in (("pause", "A fixed list goes on meanwhile."), ("resume", "goes on")):
+        given = {"reason": "a test"}
+        await house.http.post(f"/admin/list/{order}", data=given, headers=browser)
+        again = await house.http.get("/admin/list", headers=browser)
+        assert words in again.text
+        assert "every buy is rejected" not in again.text
+    await tell(house, was, "activate")
 
 
 async def test_another_is_put_in_force_and_what_that_means_is_said(

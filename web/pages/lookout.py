@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from database import screens
 from domain.access import Scope
+from domain.screen import ScreenKind
 from web import lookout as lookout_calls
-from web.dependencies import Parts, actor_with
+from web.dependencies import Parts, State, actor_with
 from web.pages.forms import Done, Fields, act, read
 from web.pages.list import list_now
 from web.pages.shell import Page, Visiting, Visitor
@@ -26,7 +28,10 @@ async def refresh(request: Request, visitor: Visiting, parts: Parts) -> Response
     """Have Finviz asked now."""
 
     async def do(_fields: Fields) -> Done:
-        await lookout_calls.hasten(parts, await actor_with(request, Scope.CONFIG))
+        actor = await actor_with(request, Scope.CONFIG)
+        if await _is_fixed(parts):
+            return Done(HERE, "Nobody is asked: a fixed list counts as it is.")
+        await lookout_calls.hasten(parts, actor)
         return Done(HERE, "Finviz is asked now: what it answers stands here in a few seconds.")
 
     return await act(visitor, do, _again(visitor, "refresh"))
@@ -41,6 +46,8 @@ async def pause(request: Request, visitor: Visiting, parts: Parts) -> Response:
         said = await lookout_calls.pause(read(PauseIn, fields, "reason"), parts, actor)
         by = said["paused"]["by"]
         words = "Looking is paused." if said["changed"] else f"It was paused already, by {by}."
+        if await _is_fixed(parts):
+            return Done(HERE, f"{words} A fixed list goes on meanwhile.")
         return Done(HERE, f"{words} Buys stop when the list is too old.")
 
     return await act(visitor, do, _again(visitor, "pause"))
@@ -81,6 +88,12 @@ async def refuse(request: Request, visitor: Visiting, parts: Parts) -> Response:
         return Done(HERE, "It is kept away, and any like it: the list in force stays.")
 
     return await act(visitor, do, _again(visitor, "pending"), most=MOST_BYTES)
+
+
+async def _is_fixed(parts: State) -> bool:
+    async with parts["pages"].read() as connection:
+        kept = await screens.active(connection)
+    return kept is not None and kept.screen.kind is ScreenKind.FIXED
 
 
 def _seen(fields: Fields) -> Seen:

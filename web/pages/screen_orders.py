@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from domain.access import Scope
+from domain.screen import ScreenKind
 from web import screen_files
 from web import screens as screen_calls
 from web.dependencies import Parts, State, actor_with
@@ -83,7 +84,9 @@ async def activate(id: UUID, request: Request, visitor: Visiting, parts: Parts) 
 
     async def order(_fields: Fields, parts: State, actor: str) -> Done:
         said = await screen_calls.activate(id, parts, actor)
-        words = f"“{said['name']}” is in force. Finviz is asked for it now."
+        fixed = said["kind"] == ScreenKind.FIXED
+        asked = "Nobody is asked for it: it counts within seconds."
+        words = f"“{said['name']}” is in force. {asked if fixed else 'Finviz is asked for it now.'}"
         return Done("/admin/list", words if said["changed"] else "It was in force already.")
 
     return await _order(id, request, visitor, parts, order)

@@ -12,6 +12,7 @@ from database import lookout, movements, universes
 from database.screens import ScreenId
 from domain.access import Scope
 from domain.gate import list_max_age
+from domain.screen import ScreenKind
 from web import lookout as lookout_calls
 from web import screens as screen_calls
 from web.dependencies import Parts, State, actor_with
@@ -24,6 +25,7 @@ from web.views.screens import (
     ScreensView,
     ScreenView,
     TriedView,
+    fixed_words,
     form_of,
     former_screen,
     new_form,
@@ -167,17 +169,22 @@ async def screen_view(
     max_age = list_max_age(timedelta(seconds=shown["refresh"]), parts["rules"].list_max_age)
     terms = current.screen
     in_force = current.universe.members(terms.top_n, terms.margin) if current.universe else ()
-    now = parts["clock"]()
+    now, fixed = parts["clock"](), shown["kind"] == ScreenKind.FIXED
+    would = (
+        fixed_words(shown, current.name, in_force, current.now)
+        if fixed
+        else would_words(shown, current.name, in_force, known, max_age)
+    )
     return ScreenView(
         shell=shell,
         id=str(id),
         title=shown["name"],
-        fixed=shown["kind"] == "fixed",
+        fixed=fixed,
         standing=standing(shown, paused=pause is not None),
         form=form or form_of(shown),
         warnings=shown["warnings"],
         tried=tried,
-        would=() if kept else would_words(shown, current.name, in_force, known, max_age),
+        would=() if kept else would,
         versions=[former_screen(one, now) for one in shown["versions"]],
         refused=refused,
     )
@@ -224,8 +231,10 @@ async def change(id: UUID, request: Request, visitor: Visiting, parts: Parts) ->
 def _changed_words(made: Mapping[str, Any]) -> str:
     if not made["changed"]:
         return "Nothing was otherwise, so nothing was changed."
-    looked = " It is in force, and Finviz is asked at once." if made["active"] else ""
-    return f"“{made['name']}” is at version {made['version']} now.{looked}"
+    fixed = made["kind"] == ScreenKind.FIXED
+    looked = "its tickers count within seconds" if fixed else "Finviz is asked at once"
+    force = f" It is in force, and {looked}." if made["active"] else ""
+    return f"“{made['name']}” is at version {made['version']} now.{force}"
 
 
 @router.post("/{id}/try")

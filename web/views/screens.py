@@ -206,6 +206,25 @@ def tried_view(found: Mapping[str, Any], margin: int) -> TriedView:
     )
 
 
+def fixed_words(
+    one: Mapping[str, Any], active: str, in_force: Sequence[str], now: datetime
+) -> list[str]:
+    """What putting a fixed list in force means for buys: no look has to come first."""
+    top = one["tickers"][: one["top_n"]]
+    was, size = (counted(len(names), "ticker", "tickers") for names in (in_force, top))
+    left = one["valid_until"] - now
+    lasts = (
+        f"its {size} {'counts' if len(top) == 1 else 'count'} within seconds, for {duration(left)}."
+        if left > timedelta(0)
+        else "it has ended, and every buy is rejected until it gets a new end."
+    )
+    shared = len(frozenset(in_force) & frozenset(top))
+    return [
+        f"It replaces “{active}”, whose list has {was}. Nobody is asked for it: {lasts}",
+        f"{shared} of {len(top)} are in the other as well.",
+    ]
+
+
 def would_words(
     one: Mapping[str, Any],
     active: str,
