@@ -25,7 +25,7 @@ def _methods(app: FastAPI, path: str) -> set[str]:
 
 @cache
 def _answered(app: FastAPI) -> list[tuple[str, re.Pattern[str], set[str]]]:
-    return [(one.path, one.path_regex, set(one.methods)) for one in _routes(app.routes)]
+    return [(one.path, one.path_regex, set(one.methods or ())) for one in _routes(app.routes)]
 
 
 def _routes(given: Iterable[BaseRoute]) -> Iterator[APIRoute]:
