@@ -12,7 +12,7 @@ from database.audit import Facts
 from database.connection import RowMapping
 from database.pool import Connection, ReadConnection
 from database.sealed import terms_of
-from database.vault import Vault
+from database.vault import SealError, Vault
 from domain.attention import Severity
 from domain.channel import Channel, ChannelId, ChannelKind
 
@@ -34,6 +34,7 @@ LISTED = text(f"""
       AND (CAST(:id AS uuid) IS NULL OR id = :id)
     ORDER BY archived_at IS NOT NULL, lower(name)
 """)
+SEALED = text("SELECT id, sealed FROM channels WHERE archived_at IS NULL")
 HOLD = text(f"SELECT id, {_TERMS} FROM channels WHERE id = :id AND archived_at IS NULL FOR UPDATE")
 CREATE = text(f"""
     WITH made AS (
@@ -58,7 +59,9 @@ _SILENCED = """
 CHANGE = text(f"""
     WITH before AS (SELECT * FROM channels WHERE id = :id), changed AS (
         UPDATE channels
-        SET name = :name, sealed = :sealed, shown = :shown, severity = :severity,
+        SET name = :name, severity = :severity,
+            sealed = coalesce(CAST(:sealed AS bytea), sealed),
+            shown = coalesce(CAST(:shown AS text), shown),
             window_sec = :window_sec, enabled = :enabled, version = channels.version + 1,
             updated_at = clock_timestamp()
         WHERE id = :id AND version = :version AND archived_at IS NULL RETURNING *
@@ -109,23 +112,40 @@ async def listed(
     return [dict(row) for row in found.mappings()]
 
 
+async def unopened(connection: ReadConnection, vault: Vault) -> set[ChannelId]:
+    """The channels that the keys here do not open: nothing can be told there."""
+    rows = await connection.execute(SEALED)
+    return {ChannelId(row.id) for row in rows if vault.key_of(row.sealed, terms_of(row.id)) is None}
+
+
 async def hold(connection: Connection, vault: Vault, id: ChannelId) -> Channel | None:
-    """A channel, unsealed, that nobody changes until this transaction ends."""
+    """A channel, unsealed, that nobody changes until this transaction ends.
+
+    One that does not open has no secrets.
+    """
     row = (await connection.execute(HOLD, {"id": id})).mappings().one_or_none()
     return channel_of(row, vault) if row else None
 
 
 def channel_of(row: RowMapping, vault: Vault) -> Channel:
+    """The channel of a row; without secrets where it does not open."""
     return Channel(
         id=ChannelId(row["id"]),
         name=row["name"],
         kind=ChannelKind(row["kind"]),
-        secrets=json.loads(vault.open(row["sealed"], terms_of(row["id"]))),
+        secrets=_secrets(row, vault),
         severity=Severity(row["severity"]),
         window_sec=row["window_sec"],
         enabled=row["enabled"],
         version=row["version"],
     )
+
+
+def _secrets(row: RowMapping, vault: Vault) -> dict[str, str]:
+    try:
+        return json.loads(vault.open(row["sealed"], terms_of(row["id"])))
+    except SealError:
+        return {}
 
 
 async def create(connection: Connection, vault: Vault, channel: Channel, *, actor: str) -> None:
@@ -139,7 +159,10 @@ async def create(connection: Connection, vault: Vault, channel: Channel, *, acto
 async def change(
     connection: Connection, vault: Vault, before: Channel, channel: Channel, *, actor: str
 ) -> Channel | None:
-    """Keep a change of a held one; None when it was changed meanwhile. Raises NameTakenError."""
+    """Keep a change of a held one; None when it was changed meanwhile. Raises NameTakenError.
+
+    Without secrets, what is sealed stays as it is.
+    """
     given = _given(channel, vault) | {"actor": actor, "version": before.version}
     given["secrets_changed"] = dict(before.secrets) != dict(channel.secrets)
     del given["kind"]
@@ -165,12 +188,13 @@ async def may_test(connection: Connection, id: ChannelId, apart: timedelta) -> t
 
 
 def _given(channel: Channel, vault: Vault) -> dict[str, Any]:
+    secrets = json.dumps(dict(channel.secrets)).encode()
     return {
         "id": channel.id,
         "name": channel.name,
         "kind": channel.kind,
-        "sealed": vault.seal(json.dumps(dict(channel.secrets)).encode(), terms_of(channel.id)),
-        "shown": channel.shown,
+        "sealed": vault.seal(secrets, terms_of(channel.id)) if channel.opens else None,
+        "shown": channel.shown if channel.opens else None,
         "severity": channel.severity,
         "window_sec": channel.window_sec,
         "enabled": channel.enabled,

@@ -86,7 +86,7 @@ class Ended:
 async def lease(
     connection: Connection, vault: Vault, *, lasting: timedelta, limit: int
 ) -> list[tuple[Channel, list[Notice]]]:
-    """What is due, by channel."""
+    """What is due, by channel; one that does not open is among them, without its secrets."""
     rows = await connection.execute(LEASE, {"lasting": lasting, "limit": limit})
     channels: dict[UUID, tuple[Channel, list[Notice]]] = {}
     for row in rows.mappings():

@@ -59,6 +59,8 @@ class ChannelError(ValueError):
 class Channel:
     """``secrets`` are its terms, and the signing key of a webhook; only ``shown`` is for people.
 
+    There are none where they do not open: then nothing can be told there.
+
     Notices of ``severity`` and worse are sent, each at most once a cause, key and ``window_sec``.
     """
 
@@ -70,6 +72,10 @@ class Channel:
     window_sec: float = 3_600
     enabled: bool = True
     version: int = 1
+
+    @property
+    def opens(self) -> bool:
+        return bool(self.secrets)
 
     @property
     def shown(self) -> str:

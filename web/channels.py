@@ -1,5 +1,7 @@
 """Channels, where an operator is told: /api/channels."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import timedelta
 from math import ceil
 from typing import Annotated, Any, TypeAlias
@@ -26,6 +28,11 @@ APART = timedelta(seconds=10)
 
 KEY_BYTES = 32
 
+WRONG_KEY = (
+    "It was sealed with another ENCRYPTION_KEY, and does not open: nothing is told there. Enter its"
+    " address anew, or switch it off."
+)
+
 Shown: TypeAlias = dict[str, Any]
 
 
@@ -41,12 +48,15 @@ async def read_channel(parts: State, id: ChannelId) -> Shown:
     """One channel, put away or not, masked. Raises ProblemError."""
     async with parts["pages"].read() as connection:
         found = await channels.listed(connection, id, archived=True)
+        shut = await channels.unopened(connection, parts["vault"])
     if not found:
         raise missing()
-    return {**found[0], "warning": _warning(found[0], parts)}
+    return {**found[0], "warning": _warning(found[0], shut, parts)}
 
 
-def _warning(row: Facts, parts: State) -> str | None:
+def _warning(row: Facts, shut: Collection[ChannelId], parts: State) -> str | None:
+    if row["id"] in shut:
+        return WRONG_KEY
     if row["kind"] == ChannelKind.EMAIL and parts["notifier"].postman is None:
         return "No mail can be sent: SMTP_URL is not set."
     return None
@@ -57,7 +67,9 @@ async def list_channels(parts: Parts, _actor: Reader, *, archived: bool = False)
     """Channels by name, masked, with how many notices wait; ``archived``: with those put away."""
     async with parts["pages"].read() as connection:
         found = await channels.listed(connection, archived=archived)
-    return {"items": [{**row, "warning": _warning(row, parts)} for row in found], "next": None}
+        shut = await channels.unopened(connection, parts["vault"])
+    items = [{**row, "warning": _warning(row, shut, parts)} for row in found]
+    return {"items": items, "next": None}
 
 
 @router.post("", status_code=201, dependencies=SENSITIVE)
@@ -84,7 +96,11 @@ async def change_channel(
     actor: Configurer,
     if_match: Annotated[str | None, Header(max_length=40)] = None,
 ) -> Shown:
-    """Change a channel; what is left out stays. Switched off, what waits for it is not sent."""
+    """Change a channel; what is left out stays. Switched off, what waits for it is not sent.
+
+    One that does not open is given its terms anew, or is off; a webhook gets another signing
+    secret then, which is shown this once.
+    """
     wanted = meant_version(if_match, given.version)
     try:
         async with parts["pages"].write() as connection:
@@ -94,12 +110,32 @@ async def change_channel(
             if wanted not in {None, current.version}:
                 words = f"Somebody has changed it: it is at version {current.version} now."
                 raise ProblemError(409, "changed_meanwhile", words)
-            changed = given.applied_to(current, parts["rules"])
+            key = _other_key(current, given, parts)
+            changed = _applied(current, given, parts)
+            if key:
+                changed = replace(changed, secrets={**changed.secrets, "key": key})
             if changed != current:
                 await channels.change(connection, parts["vault"], current, changed, actor=actor)
     except NameTakenError:
         raise taken() from None
-    return await read_channel(parts, ChannelId(id)) | {"changed": changed != current}
+    shown = await read_channel(parts, ChannelId(id)) | {"changed": changed != current}
+    return shown | ({"signing_secret": key} if key else {})
+
+
+def _other_key(current: Channel, given: ChannelChange, parts: State) -> str | None:
+    """What a webhook that did not open signs with, once its address is entered anew."""
+    if current.opens or current.kind is not ChannelKind.WEBHOOK or not given.secrets():
+        return None
+    return secret_of(parts["entropy"](KEY_BYTES))
+
+
+def _applied(current: Channel, given: ChannelChange, parts: State) -> Channel:
+    if current.opens or given.secrets():
+        return given.applied_to(current, parts["rules"])
+    changed = given.applied_without_terms(current)
+    if changed.enabled:
+        raise ProblemError(409, "wrong_key", WRONG_KEY)
+    return changed
 
 
 @router.post("/{id}/test", response_model=None)
@@ -116,6 +152,8 @@ async def tested(parts: State, id: ChannelId) -> Shown | timedelta:
         channel = await channels.hold(connection, parts["vault"], id)
     if wait is None or channel is None:
         raise missing()
+    if not channel.opens:
+        raise ProblemError(409, "wrong_key", WRONG_KEY)
     if wait:
         return wait
     with named_fields():

@@ -59,6 +59,7 @@ class ChannelTerms(BaseModel):
 
     def applied_to(self, channel: Channel, rules: Rules) -> Channel:
         """The channel with these changes. Raises ProblemError naming the field that is wrong."""
+        changed = self.applied_without_terms(channel)
         with named_fields():
             terms = {k: v for k, v in channel.secrets.items() if k in TERMS[channel.kind]}
             checked = checked_terms(
@@ -67,11 +68,15 @@ class ChannelTerms(BaseModel):
                 private=rules.private_destinations,
                 own_hosts=rules.own_hosts,
             )
+        return replace(changed, secrets={**channel.secrets, **checked})
+
+    def applied_without_terms(self, channel: Channel) -> Channel:
+        """The same but for its terms, which stay as they are sealed. Raises ProblemError."""
+        with named_fields():
             window = channel.window_sec if self.window is None else self.window
             return replace(
                 channel,
                 name=checked_name(channel.name if self.name is None else self.name),
-                secrets={**channel.secrets, **checked},
                 severity=self.severity or channel.severity,
                 window_sec=checked_window(window),
                 enabled=channel.enabled if self.enabled is None else self.enabled,

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 BATCH = 500
 LEASE = timedelta(seconds=60)
 NO_SERVER = "SMTP_URL is not set"
+WRONG_KEY = "wrong_key"
+"""The channel does not open: that does not pass, so it is not tried again."""
 
 Post: TypeAlias = Callable[[Request], Awaitable[Answer]]
 
@@ -91,6 +93,8 @@ class Notifier:
 
     async def tell(self, channel: Channel, lines: Sequence[Line]) -> Told:
         """Send one message now. What the other side says is told without our secrets."""
+        if not channel.opens:
+            return Told(error=WRONG_KEY)
         message = bundle(lines, at=self.clock(), link=self.link)
         if channel.kind is ChannelKind.EMAIL:
             if self.postman is None:
@@ -123,5 +127,6 @@ def _told(answer: Answer, channel: Channel) -> Told:
 def _ended(notice: Notice, told: Told) -> Ended:
     if told.error is None:
         return Ended(notice, "sent")
-    wait = retry_in(notice.attempt, told.asked)
+    lost = told.error == WRONG_KEY
+    wait = None if lost else retry_in(notice.attempt, told.asked)
     return Ended(notice, "failed" if wait is None else "queued", told.error, wait)

@@ -1,9 +1,11 @@
 """The notifier on a real PostgreSQL: bundled, at least once, again later, silent on secrets."""
 
 import asyncio
+import base64
 import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -194,6 +196,34 @@ async def test_a_channel_that_fails_holds_up_no_other(rows: Rows) -> None:
     )
     assert [tuple(row) for row in found] == [("bad", "queued"), ("good", "sent")]
     assert ("queued", 1, "RuntimeError") in await states(rows)
+
+
+async def test_a_channel_that_does_not_open_holds_up_no_other(
+    rows: Rows, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Vault.from_key(base64.b64encode(b"o" * 32).decode())
+    await a_channel(replace(rows, vault=other), name="old")
+    await a_channel(rows, name="new")
+    await tell(rows, "k", severity=Severity.URGENT)
+    metrics, post = Metrics(), Post()
+    notifier = a_notifier(rows, post, metrics=metrics)
+    await notifier.step()
+    found = await rows.sql(
+        "SELECT name, state, error FROM notices JOIN channels ON channels.id = channel_id"
+        " ORDER BY name"
+    )
+    assert [tuple(row) for row in found] == [
+        ("new", "sent", None),
+        ("old", "failed", "wrong_key"),
+    ]
+    assert len(post.requests) == 1
+    labels = {"kind": "slack", "outcome": "failed"}
+    assert metrics.registry.get_sample_value("relay_notices_total", labels) == 1
+    (said,) = [record.__dict__ for record in caplog.records if record.message == "notice.unsent"]
+    assert (said["channel"], said["error"], said["failed"]) == ("old", "wrong_key", 1)
+    await due_now(rows)
+    await notifier.step()
+    assert len(post.requests) == 1  # it ended: nobody tries again
 
 
 async def test_without_a_mail_server_mail_cannot_be_sent(rows: Rows) -> None:

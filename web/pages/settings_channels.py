@@ -87,16 +87,21 @@ async def create(visitor: Visiting, parts: Parts) -> Response:
 
 @router.post("/settings/channels/{id}")
 async def change(id: UUID, visitor: Visiting, parts: Parts) -> Response:
-    """Change a channel; an empty secret stays as it is."""
+    """Change a channel; an empty secret stays as it is. A new signing secret is shown, once."""
+    made: list[Page] = []
 
     async def do(fields: Fields) -> Done:
         version = whole(fields, "version", "version")
         given = _read(ChannelChange, {"version": version, **_terms(fields, _kind(fields))})
         done = await channel_calls.change_channel(id, given, parts, visitor.name)
+        if secret := done.get("signing_secret"):
+            view = await _channel(proved(visitor), id, secret=secret, tried="renewed")
+            made.append(Page("settings_channel.html", view))
         words = f"{done['name']} is saved." if done["changed"] else "Nothing was changed."
         return Done(f"{HERE}/{id}", words)
 
-    return await act(visitor, do, _again(visitor, id, "change"), sensitive=True)
+    answer = await act(visitor, do, _again(visitor, id, "change"), sensitive=True)
+    return made[0].render() if made else answer
 
 
 @router.post("/settings/channels/{id}/test")
