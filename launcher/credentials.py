@@ -83,6 +83,21 @@ def complete(folder: Path, given: Mapping[str, str]) -> dict[str, str]:
         return new
 
 
+def add(folder: Path, names: Mapping[str, str]) -> None:
+    """Put these behind what the file in ``folder`` has; it keeps its owner and its mode.
+
+    Raises OSError.
+    """
+    with _alone_in(folder):
+        path = folder / FILE
+        text = path.read_text("utf-8-sig")
+        end = "" if not text or text.endswith("\n") else "\n"
+        with path.open("a", encoding="utf-8") as file:
+            file.write(end + "".join(f"{name}={value}\n" for name, value in names.items()))
+            file.flush()
+            os.fsync(file.fileno())
+
+
 def begin_rotation(folder: Path) -> None:
     """Make another key; the one before stays beside it. Nothing is done where one is there."""
     with _alone_in(folder):

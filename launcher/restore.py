@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from database.migrate import ROLE, own_role
 from database.pool import FAILED, Database
 from database.restoring import NewerError, NotEmptyError, Restored, RunningError, Standing
 from domain.backup import DamagedError, NotABackupError, Reading
-from launcher import site
+from launcher import credentials, site
 from launcher.backup_reading import looked_through
 from launcher.credentials import KEY, OLD_KEY
 from launcher.postgres import AlreadyRunningError
@@ -74,10 +74,19 @@ def _refuse_newer(reading: Reading) -> None:
 def _refuse_other_key(reading: Reading, here: Site) -> None:
     """A key that is set here, and opens nothing of the backup, is a mistake."""
     if here.keys and reading.header.keys and reading.header.keys[0] not in here.keys:
+        path = here.folder / SECRETS_FILE
+        inside = (
+            f" The backup has its own inside: keep a copy of {path}, take the line {KEY} away"
+            " there (and from the environment and .env, if it is set there), and run this again:"
+            " the backup's is put there then."
+        )
+        without = (
+            f" Set the one of the relay that it is of ({path}), or that one as {OLD_KEY}. If it is"
+            f" lost, take {KEY} away here, and enter addresses anew later (docs/backup.md)."
+        )
         raise Refusal(
-            f"The {KEY} that is set here does not open the backup's addresses and keys: set the"
-            f" one of the relay that it is of ({here.folder / SECRETS_FILE}), or that one as"
-            f" {OLD_KEY}. If it is lost, take {KEY} away here, and enter addresses anew later.",
+            f"The {KEY} that is set here does not open the backup's addresses and keys."
+            + (inside if reading.secrets.get(KEY) else without),
             2,
         )
 
@@ -126,7 +135,10 @@ def _make_folder(folder: Path) -> None:
 
 
 def _keep_secrets(reading: Reading, here: Site) -> None:
-    """Put the backup's secrets where the relay looks for them; those that are there stay."""
+    """Put the backup's secrets where the relay looks for them; those that are there stay.
+
+    A file without a key gets the backup's: the next start would make another.
+    """
     path = here.folder / SECRETS_FILE
     if not reading.secrets:
         return
@@ -134,13 +146,27 @@ def _keep_secrets(reading: Reading, here: Site) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        say(f"{path} is there, and stays as it is.")
+        _add_key(reading.secrets, here)
         return
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(lines)
         file.flush()
         os.fsync(file.fileno())
     say(f"Tokens and keys of the backup are in {path}.")
+
+
+def _add_key(secrets: Mapping[str, str], here: Site) -> None:
+    """Raises Refusal."""
+    path = here.folder / SECRETS_FILE
+    keys = {name: secrets[name] for name in (KEY, OLD_KEY) if secrets.get(name)}
+    if KEY in here.given or KEY not in keys:
+        say(f"{path} is there, and stays as it is.")
+        return
+    try:
+        credentials.add(here.folder, keys)
+    except OSError as error:
+        raise Refusal(f"{path} cannot be written: {error.strerror}. Nothing was changed.") from None
+    say(f"{path} is there, without {KEY}: the backup's was added. The rest stays as it is.")
 
 
 # ── The database ────────────────────────────────────────────────────────────────────────────
@@ -215,7 +241,7 @@ def _show(reading: Reading, here: Site, done: Restored) -> None:
         f"Nothing is sent twice: {done.held:,} deliveries are held, {done.expired:,} undecided"
         f" signals expired, {done.addresses:,} waiting addresses were cancelled. Buying is paused."
     )
-    if KEY not in here.given and not reading.secrets:
+    if KEY not in here.given and not reading.secrets.get(KEY):
         say(
             f"{KEY} of the relay that was backed up is missing: put it into"
             f" {here.folder / SECRETS_FILE} before the first start."

@@ -19,7 +19,7 @@ from config import Settings
 from database.migrate import migrate
 from database.pool import Database
 from database.vault import Vault
-from launcher import backup, postgres, restore
+from launcher import backup, credentials, postgres, restore
 from launcher.backup_command import add_options, run_backup
 from launcher.postgres import LocalPostgres
 from launcher.postgres_programs import find
@@ -30,6 +30,8 @@ from tests.launcher.programs import ROOT
 from tests.web.stage import ADMIN_TOKEN
 
 OTHER_KEY = "OTg3NjU0MzIxMDk4NzY1NDMyMTA5ODc2NTQzMjEwOTg="
+
+OWN = "the-operator-token-of-this-machine-0123456789"
 
 # Kills itself, as nothing can be prepared for, once it is at a table.
 KILLED = """
@@ -117,6 +119,62 @@ async def test_from_one_server_to_another_with_keys(
     assert kept.read_text() == (folder / "secrets.env").read_text()
     assert kept.stat().st_mode & 0o777 == 0o600
     assert files(folder) == ["one.gz"]
+
+
+async def with_keys_inside(rows: Rows, folder: Path, there: str) -> Path:
+    """A backup with its keys, and a secrets.env where it goes; the latter's path."""
+    await furnished(rows)
+    (folder / "secrets.env").write_text(f"ENCRYPTION_KEY={KEY}\nADMIN_TOKEN={ADMIN_TOKEN}\n")
+    assert await taken(rows.database, folder, with_keys=True, encryption_key_old=OTHER_KEY) == 0
+    path = folder / "elsewhere" / "secrets.env"
+    path.parent.mkdir()
+    path.write_text(there)
+    path.chmod(0o640)
+    return path
+
+
+async def test_a_file_of_secrets_without_a_key_gets_that_of_the_backup(
+    rows: Rows, target: Database, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = await with_keys_inside(rows, folder, f"# mine\nADMIN_TOKEN={OWN}\nENCRYPTION_KEY=")
+    assert await put_back(target, folder) == 0
+    said = capsys.readouterr().out
+    assert "without ENCRYPTION_KEY: the backup's was added" in said
+    assert "is missing" not in said
+    assert KEY not in said
+    assert path.read_text().startswith(f"# mine\nADMIN_TOKEN={OWN}\nENCRYPTION_KEY=\n")
+    assert path.stat().st_mode & 0o777 == 0o640
+    known = credentials.read(path)
+    assert (known["ENCRYPTION_KEY"], known["ENCRYPTION_KEY_OLD"]) == (KEY, OTHER_KEY)
+    assert known["ADMIN_TOKEN"] == OWN
+    assert "ENCRYPTION_KEY" not in credentials.complete(path.parent, {})  # the next start
+
+
+async def test_a_key_of_its_own_gives_way_to_that_of_the_backup_as_the_refusal_says(
+    rows: Rows, target: Database, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = await with_keys_inside(rows, folder, "")
+    credentials.complete(path.parent, {})  # the new machine was started once
+    with pytest.raises(SystemExit):
+        await put_back(target, folder)
+    said = capsys.readouterr().err
+    for words in ("has its own inside", f"keep a copy of {path}", "take the line ENCRYPTION_KEY"):
+        assert words in said
+    assert "lost" not in said
+    path.with_suffix(".copy").write_text(path.read_text())
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(one for one in lines if not one.startswith("ENCRYPTION_KEY=")))
+    assert await put_back(target, folder) == 0
+    assert credentials.read(path)["ENCRYPTION_KEY"] == KEY
+
+
+async def test_a_key_that_is_set_elsewhere_is_not_written_into_the_file(
+    rows: Rows, target: Database, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = await with_keys_inside(rows, folder, f"ADMIN_TOKEN={OWN}\n")
+    assert await put_back(target, folder, encryption_key=KEY) == 0
+    assert "stays as it is" in capsys.readouterr().out
+    assert path.read_text() == f"ADMIN_TOKEN={OWN}\n"
 
 
 async def test_what_it_says_without_keys(
