@@ -112,7 +112,7 @@ async def _settle(database: Database) -> None:
 
 
 async def _try_keys(database: Database, vault: Vault) -> None:
-    """Tell in the log when the keys do not open what is stored: nothing can be forwarded then.
+    """Tell in the log when the keys do not open what is stored: nothing is forwarded there then.
 
     Alerts are taken all the same: with the right key, sells that still live are sent.
     """

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from database import destinations, lanes
 from database.pool import Connection
-from database.vault import Vault
+from database.vault import SealError, Vault
 from domain.delivery import DestinationId
 from domain.destination import Destination, DestinationState, Mode
 from domain.rate import is_full
@@ -38,6 +38,7 @@ class Refusal(StrEnum):
     WRONG_STATE = "wrong_state"
     WINDOW_FULL = "window_full"
     TOO_SOON = "too_soon"
+    WRONG_KEY = "wrong_key"
 
 
 async def begin(
@@ -47,7 +48,10 @@ async def begin(
 
     A test takes no slot of a window, but what would make a buy wait makes it wait too.
     """
-    found = await destinations.hold(connection, vault, id)
+    try:
+        found = await destinations.hold(connection, vault, id)
+    except SealError:
+        return Refusal.WRONG_KEY
     if found is None:
         return Refusal.NO_SUCH_DESTINATION
     current, state = found

@@ -1,28 +1,25 @@
 """Destinations and their versions. Addresses, headers and keys are sealed; pages see a mask."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, TypeAlias
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import IntegrityError
 
 from database import afresh, lanes
-from database.connection import Row, RowMapping
+from database.destination_rows import bare, differences, sealed, shown_row, unsealed, windows_of
 from database.pool import Connection, ReadConnection
-from database.sealed import address_of, constants_of, headers_of, key_of
-from database.vault import Vault
-from domain.address import shown
-from domain.delivery import DestinationId, Guarantee
-from domain.destination import TURNS, Destination, DestinationState, Mode, SigningKeys, Turn
-from domain.destination_told import constants
+from database.vault import SealError, Vault
+from domain.delivery import DestinationId
+from domain.destination import TURNS, Destination, DestinationState, SigningKeys, Turn
 from domain.destination_told import told as told_of
-from domain.mapping import BodyMapping, Preset
-from domain.rate import Window, format_windows, parse_windows
 
 Facts: TypeAlias = dict[str, Any]
+
+
+NO_KEYS = SigningKeys(b"")
 
 
 class NameTakenError(ValueError):
@@ -137,7 +134,8 @@ TOLD_AS = {
 }
 _TERMS = """
     url_shown AS url, mode, guarantee, windows, concurrency, timeout_sec AS timeout,
-    connect_sec AS connect_timeout, headers_sealed, mapping, added_sealed
+    connect_sec AS connect_timeout, mapping, url_sealed, headers_sealed, added_sealed,
+    signing_sealed, previous_sealed
 """
 LISTED = text(f"""
     SELECT destinations.id, name, destinations.state, destinations.version, {_TERMS},
@@ -174,17 +172,35 @@ async def enabled_versions(connection: ReadConnection) -> dict[DestinationId, in
     return {row.id: row.version for row in await connection.execute(VERSIONS)}
 
 
-async def enabled(connection: ReadConnection, vault: Vault) -> list[Destination]:
-    """Every destination that may be sent to now, at its current version, unsealed."""
-    return [_unsealed(row, vault) for row in await connection.execute(ENABLED)]
+def nobody(_one: Destination) -> None:
+    """Be told of a destination, and do nothing about it."""
+
+
+async def enabled(
+    connection: ReadConnection, vault: Vault, shut: Callable[[Destination], None] = nobody
+) -> list[Destination]:
+    """Every destination that may be sent to now, at its current version, unsealed.
+
+    One that the keys here do not open is left out, and ``shut`` is told of it: the others go on.
+    """
+    found: list[Destination] = []
+    for row in await connection.execute(ENABLED):
+        try:
+            found.append(unsealed(row, vault))
+        except SealError:
+            shut(bare(row, NO_KEYS))
+    return found
 
 
 async def at_version(
     connection: ReadConnection, vault: Vault, id: DestinationId, version: int
 ) -> Destination | None:
-    """What a destination was at one of its versions, unsealed; None when there is no such one."""
+    """What a destination was at one of its versions, unsealed; None when there is no such one.
+
+    Raises SealError.
+    """
     row = (await connection.execute(ONE_VERSION, {"id": id, "version": version})).one_or_none()
-    return _unsealed(row, vault) if row else None
+    return unsealed(row, vault) if row else None
 
 
 async def listed(
@@ -192,9 +208,9 @@ async def listed(
 ) -> list[Facts]:
     """Destinations for people, by name (or this one): masked, with what waits for each."""
     found = await connection.execute(LISTED, {"id": id})
-    rows = [_shown(row["id"], row, vault) for row in found.mappings()]
+    rows = [shown_row(row["id"], row, vault) for row in found.mappings()]
     for row in rows:
-        windows = _windows(row["windows"])
+        windows = windows_of(row["windows"])
         usage = await lanes.usage(connection, row["id"], windows)
         row["windows_used"] = [
             {"limit": window.limit, "seconds": window.seconds, "used": used.total}
@@ -206,14 +222,14 @@ async def listed(
 async def history(connection: ReadConnection, vault: Vault, id: DestinationId) -> list[Facts]:
     """The versions of a destination, the newest first, masked."""
     rows = (await connection.execute(HISTORY, {"id": id})).mappings()
-    return [_shown(id, row, vault) for row in rows]
+    return [shown_row(id, row, vault) for row in rows]
 
 
 async def create(
     connection: Connection, vault: Vault, destination: Destination, *, actor: str
 ) -> bool:
     """Keep a new destination as its version 1; False when its name is taken."""
-    given = _sealed(destination, vault) | differences(None, destination) | {"actor": actor}
+    given = sealed(destination, vault) | differences(None, destination) | {"actor": actor}
     return (await connection.execute(CREATE, given)).one_or_none() is not None
 
 
@@ -232,12 +248,33 @@ async def create_first(
 async def hold(
     connection: Connection, vault: Vault, id: DestinationId
 ) -> tuple[Destination, DestinationState] | None:
-    """Hold a destination until this transaction ends: nobody changes it or leases meanwhile."""
+    """Hold a destination until this transaction ends: nobody changes it or leases meanwhile.
+
+    Raises SealError; it is held all the same.
+    """
     row = (await connection.execute(HOLD, {"id": id})).one_or_none()
     if row is None:
         return None
     current = await at_version(connection, vault, id, row.version)
     return (current, DestinationState(row.state)) if current else None
+
+
+async def hold_state(connection: Connection, id: DestinationId) -> DestinationState | None:
+    """As ``hold``, for who needs nothing of it that is sealed."""
+    row = (await connection.execute(HOLD, {"id": id})).one_or_none()
+    return DestinationState(row.state) if row else None
+
+
+async def hold_bare(
+    connection: Connection, id: DestinationId, keys: SigningKeys
+) -> tuple[Destination, bool] | None:
+    """As ``hold``, but what is sealed stays so, for `renew`; and whether constants are sealed."""
+    held = (await connection.execute(HOLD, {"id": id})).one_or_none()
+    if held is None:
+        return None
+    given = {"id": id, "version": held.version}
+    row = (await connection.execute(ONE_VERSION, given)).one()
+    return bare(row, keys), row.added_sealed is not None
 
 
 async def change(
@@ -258,14 +295,33 @@ async def rotate(
     return await _next_version(connection, vault, replace(destination, keys=keys), ROTATE, actor)
 
 
+async def renew(
+    connection: Connection, vault: Vault, destination: Destination, *, actor: str
+) -> bool:
+    """As ``change``, of one that does not open: all that is sealed of it is entered anew."""
+    told = differences(None, destination)
+    told["becomes"] = json.dumps(told_of(destination) | {"key": "rotated"})
+    return await _keep_next(connection, vault, destination, MOVE, {**told, "actor": actor})
+
+
 async def _next_version(
     connection: Connection, vault: Vault, wanted: Destination, statement: TextClause, actor: str
 ) -> bool:
     was = await at_version(connection, vault, wanted.id, wanted.version)
     if was is None or _place(was) != _place(wanted):
         statement = MOVE
-    given = _sealed(wanted, vault) | differences(was, wanted)
-    given |= {"actor": actor, "version": wanted.version}
+    told: dict[str, Any] = {**differences(was, wanted), "actor": actor}
+    return await _keep_next(connection, vault, wanted, statement, told)
+
+
+async def _keep_next(
+    connection: Connection,
+    vault: Vault,
+    wanted: Destination,
+    statement: TextClause,
+    told: Mapping[str, Any],
+) -> bool:
+    given = {**sealed(wanted, vault), "version": wanted.version, **told}
     try:
         return (await connection.execute(statement, given)).one_or_none() is not None
     except IntegrityError:
@@ -292,107 +348,3 @@ async def close_breaker(connection: Connection, id: DestinationId, *, actor: str
 def _place(destination: Destination) -> tuple[str, dict[str, str]]:
     """What a pending address would replace: after another change of it, it is moot."""
     return destination.url, dict(destination.headers)
-
-
-def sealed_place(destination: Destination, vault: Vault) -> dict[str, Any]:
-    """Where it is: its address and the headers that go with it."""
-    id, headers = destination.id, json.dumps(dict(destination.headers)).encode()
-    return {
-        "id": id,
-        "url_sealed": vault.seal(destination.url.encode(), address_of(id)),
-        "url_shown": shown(destination.url),
-        "headers_sealed": vault.seal(headers, headers_of(id)),
-    }
-
-
-def _sealed(destination: Destination, vault: Vault) -> dict[str, Any]:
-    id, keys, mapping = destination.id, destination.keys, destination.mapping
-    added = json.dumps(dict(mapping.add))
-    return {
-        **sealed_place(destination, vault),
-        "name": destination.name,
-        "mode": destination.mode,
-        "guarantee": destination.guarantee,
-        "windows": format_windows(destination.windows),
-        "concurrency": destination.concurrency,
-        "timeout_sec": destination.timeout.total_seconds(),
-        "connect_sec": destination.connect_timeout.total_seconds(),
-        "mapping": json.dumps({"preset": mapping.preset, "rename": dict(mapping.rename)}),
-        "added_sealed": vault.seal(added.encode(), constants_of(id)) if mapping.add else None,
-        "signing_sealed": vault.seal(keys.current, key_of(id)),
-        "previous_sealed": keys.previous and vault.seal(keys.previous, key_of(id)),
-        "previous_until": keys.until,
-    }
-
-
-def differences(was: Destination | None, becomes: Destination) -> dict[str, str]:
-    """What a change is told of: what differs, and of secrets that they do."""
-    before, after = {} if was is None else told_of(was), told_of(becomes)
-    old = was or replace(becomes, url="", headers={})
-    secret = {
-        "url": old.url != becomes.url,
-        "headers": dict(old.headers) != dict(becomes.headers),
-        "mapping": old.mapping != becomes.mapping,
-        "key": was is not None and old.keys.current != becomes.keys.current,
-    }
-    names = [n for n in after if after[n] != before.get(n) or (was and secret.get(n))]
-    told = {name: after[name] for name in names}
-    if secret["key"]:
-        told["key"] = "rotated"
-    return {
-        "was": json.dumps({name: before[name] for name in names} if was else None),
-        "becomes": json.dumps(told),
-    }
-
-
-def _shown(id: DestinationId, row: RowMapping, vault: Vault) -> Facts:
-    """A row for people: of headers their names, of constants that may be secrets a mask."""
-    facts: Facts = {**row}
-    sealed, added = facts.pop("headers_sealed"), facts.pop("added_sealed")
-    mapping = _mapping(id, facts["mapping"], added, vault)
-    return facts | {
-        "headers": sorted(_headers(id, sealed, vault)),
-        "mapping": {
-            "preset": mapping.preset,
-            "rename": dict(mapping.rename),
-            "add": constants(mapping.add),
-        },
-    }
-
-
-def _windows(text: str) -> tuple[Window, ...]:
-    return parse_windows(text) if text else ()
-
-
-def _headers(id: DestinationId, sealed: bytes | None, vault: Vault) -> dict[str, str]:
-    return json.loads(vault.open(sealed, headers_of(id))) if sealed else {}
-
-
-def _mapping(
-    id: DestinationId, kept: Mapping[str, Any], added: bytes | None, vault: Vault
-) -> BodyMapping:
-    add = json.loads(vault.open(added, constants_of(id))) if added else kept.get("add", {})
-    return BodyMapping(Preset(kept.get("preset", Preset.AS_RECEIVED)), kept.get("rename", {}), add)
-
-
-def _unsealed(row: Row, vault: Vault) -> Destination:
-    id = DestinationId(row.id)
-    return Destination(
-        id=id,
-        name=row.name,
-        version=row.version,
-        url=vault.open(row.url_sealed, address_of(id)).decode(),
-        keys=SigningKeys(
-            vault.open(row.signing_sealed, key_of(id)),
-            vault.open(row.previous_sealed, key_of(id)) if row.previous_sealed else None,
-            row.previous_until,
-        ),
-        windows=_windows(row.windows),
-        concurrency=row.concurrency,
-        timeout=timedelta(seconds=row.timeout_sec),
-        connect_timeout=timedelta(seconds=row.connect_sec),
-        mode=Mode(row.mode),
-        guarantee=Guarantee(row.guarantee),
-        headers=_headers(id, row.headers_sealed, vault),
-        mapping=_mapping(id, row.mapping, row.added_sealed, vault),
-    )

@@ -1,14 +1,15 @@
 """Lanes: due deliveries leased in lane order, within the rate windows of their destination."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
 from database import breakers
+from database.connection import Row
 from database.pool import Connection, ReadConnection
-from database.vault import Vault
+from database.vault import SealError, Vault
 from domain.breaker import Breaker
 from domain.delivery import Delivery, DeliveryId, DestinationId, Guarantee
 from domain.rate import Room, Used, Window
@@ -132,6 +133,17 @@ NEXT_DUE = text("""
       AND due_at > transaction_timestamp()
 """)
 
+# They keep their place in their lanes: whoever comes later waits for them.
+PUT_OFF = text("""
+    UPDATE deliveries
+    SET due_at = CASE state WHEN 'queued' THEN clock_timestamp() + CAST(:wait AS interval)
+                            ELSE due_at END,
+        lease_until = CASE state WHEN 'sending' THEN clock_timestamp() + CAST(:wait AS interval)
+                                 ELSE lease_until END
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND finished_at IS NULL
+      AND (state = 'queued' OR state = 'sending' AND lease_until < statement_timestamp())
+""")
+
 HOLD_BACK = text("""
     UPDATE destinations
     SET hold_until = greatest(hold_until, clock_timestamp() + CAST(:wait AS interval))
@@ -149,6 +161,14 @@ TRANSIT = timedelta(milliseconds=250)
 
 LONGEST_HOLD = timedelta(hours=1)
 """A destination that asks for more may be wrong, and nobody would be sent anything meanwhile."""
+
+
+class UnopenedError(SealError):
+    """These deliveries cannot be sent: a body, or what their version needs, does not open."""
+
+    def __init__(self, ids: Collection[DeliveryId]) -> None:
+        super().__init__(f"{len(ids)} deliveries do not open")
+        self.ids = ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +230,9 @@ async def lease(
 ) -> list[Delivery]:
     """Take the heads of due lanes for ``lasting``, sells first, as far as there is room.
 
-    ``left`` takes only those that have no more than this of their life left.
+    ``left`` takes only those that have no more than this of their life left. Raises UnopenedError.
     """
-    rows = await connection.execute(
+    found = await connection.execute(
         LEASE,
         {
             "destination": destination,
@@ -222,6 +242,11 @@ async def lease(
             "left": left,
         },
     )
+    rows = found.all()
+    bodies = [_body(row, vault) for row in rows]
+    if None in bodies:
+        pairs = zip(rows, bodies, strict=True)
+        raise UnopenedError([DeliveryId(row.id) for row, body in pairs if body is None])
     return [
         Delivery(
             id=DeliveryId(row.id),
@@ -235,7 +260,7 @@ async def lease(
             epoch=row.epoch,
             attempt=row.attempts,
             possible_resend=row.possibly_sent,
-            body=vault.open(row.body) if row.body_sealed else row.body,
+            body=body,
             content_type=row.content_type,
             hop=row.hop,
             replay_of=row.replay_of and SignalId(row.replay_of),
@@ -244,8 +269,22 @@ async def lease(
             leased_at=row.leased_at,
             expires_at=row.expires_at,
         )
-        for row in rows
+        for row, body in zip(rows, bodies, strict=True)
+        if body is not None
     ]
+
+
+def _body(row: Row, vault: Vault) -> bytes | None:
+    """None where it does not open."""
+    try:
+        return vault.open(row.body) if row.body_sealed else row.body
+    except SealError:
+        return None
+
+
+async def put_off(connection: Connection, ids: Collection[DeliveryId], wait: timedelta) -> None:
+    """Let these be due again after ``wait``; each stays as it is, and first in its lane."""
+    await connection.execute(PUT_OFF, {"ids": list(ids), "wait": wait})
 
 
 async def next_due(connection: Connection, destination: DestinationId) -> timedelta | None:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import text
 
 from database import afresh
-from database.destinations import differences, sealed_place
+from database.destination_rows import differences, sealed_place
 from database.pool import Connection, ReadConnection
 from database.vault import Vault
 from domain.delivery import DestinationId

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from database import channels, destinations, gate, screens, sources
 from database.destinations import NameTakenError
 from database.pool import Connection
+from database.vault import SealError
 from domain.address import shown
 from domain.body import MASK
 from domain.channel import Channel, ChannelId
@@ -84,15 +85,25 @@ class Taking:
     async def _destinations(self, given: Sequence[DestinationFile]) -> list[Step]:
         listed = await destinations.listed(self.connection, self.parts["vault"])
         here: dict[str, Destination] = {}
+        shut: dict[str, str] = {}
         for row in listed:
-            held = await destinations.hold(
-                self.connection, self.parts["vault"], DestinationId(row["id"])
-            )
+            try:
+                held = await destinations.hold(
+                    self.connection, self.parts["vault"], DestinationId(row["id"])
+                )
+            except SealError:
+                shut[row["name"].lower()] = row["name"]
+                continue
             if held:
                 here[held[0].name.lower()] = held[0]
-        names = [one.name for one in here.values()]
+        names = [*(one.name for one in here.values()), *shut.values()]
         return [
-            *(self._destination(one, here.get(one.name.strip().lower())) for one in given),
+            *(
+                _shut(Kind.DESTINATION, one.name)
+                if one.name.strip().lower() in shut
+                else self._destination(one, here.get(one.name.strip().lower()))
+                for one in given
+            ),
             *_left(Kind.DESTINATION, names, [one.name.strip() for one in given]),
         ]
 
@@ -238,6 +249,8 @@ class Taking:
         if kept.kind is not given.kind:
             why = f"it is of kind {kept.kind} and stays so: give one of them another name"
             return cannot(Kind.CHANNEL, given.name, why), None
+        if not kept.opens:
+            return _shut(Kind.CHANNEL, given.name)
         wanted = replace(given.applied_to(kept, self.parts["rules"]), name=kept.name)
         found = difference(
             Kind.CHANNEL,
@@ -256,6 +269,11 @@ class Taking:
 
 def _step(found: Difference, act: Callable[[], Awaitable[object]]) -> Step:
     return found, act if found.acts else None
+
+
+def _shut(kind: Kind, name: str) -> Step:
+    why = "it does not open with this ENCRYPTION_KEY: enter its address anew first"
+    return cannot(kind, name, why), None
 
 
 def _left(kind: Kind, here: Sequence[str], given: Sequence[str]) -> list[Step]:

@@ -11,8 +11,17 @@ from fastapi import APIRouter, Header, Response
 from database import destinations, pending_addresses, resolutions
 from database.destination_tests import Refusal
 from database.destinations import NameTakenError
+from database.pool import Connection
+from database.vault import SealError
 from domain.delivery import DestinationId
-from domain.destination import TURNS, Destination, SigningKeys, Turn, default_windows
+from domain.destination import (
+    TURNS,
+    Destination,
+    DestinationState,
+    SigningKeys,
+    Turn,
+    default_windows,
+)
 from domain.signal import uuid7
 from domain.signature import PREFIX
 from engines.destinations.examiner import Examined, milliseconds
@@ -32,7 +41,17 @@ KEY_BYTES = 32
 
 Shown: TypeAlias = dict[str, Any]
 
+WRONG_KEY = (
+    "It was sealed with another ENCRYPTION_KEY, and does not open: enter its address anew, or start"
+    " the relay with that key."
+)
+WRONG_CONSTANTS = (
+    "mapping: the constants it adds were sealed with another ENCRYPTION_KEY, and do not open: give"
+    " the mapping anew, as a whole."
+)
+
 UNTESTED = {
+    Refusal.WRONG_KEY: (409, WRONG_KEY),
     Refusal.NO_SUCH_DESTINATION: (404, "There is no destination with this id."),
     Refusal.WRONG_STATE: (409, "It is disabled: nothing is sent to it, not even a test."),
     Refusal.WINDOW_FULL: (409, "A rate window of it is full: a test would be one too many."),
@@ -46,6 +65,11 @@ def missing() -> ProblemError:
 
 def taken() -> ProblemError:
     return ProblemError(409, "name_taken", "Another destination has this name.", field="name")
+
+
+def shut() -> ProblemError:
+    """What is refused of a destination that does not open."""
+    return ProblemError(409, "wrong_key", WRONG_KEY)
 
 
 def secret_of(key: bytes) -> str:
@@ -64,6 +88,8 @@ async def _answer(parts: State, id: DestinationId) -> Shown:
 
 def _advice(row: Shown) -> str | None:
     """Nothing is silently sent to another address than the one it was approved for."""
+    if not row["opens"]:
+        return f"Nothing is sent to it. {WRONG_KEY}"
     if not row["queued_older"]:
         return None
     return (
@@ -121,38 +147,85 @@ async def change_destination(
     actor: Configurer,
     if_match: Annotated[str | None, Header(max_length=40)] = None,
 ) -> Shown:
-    """Make a new version; what is queued keeps the one it was approved for."""
+    """Make a new version; what is queued keeps the one it was approved for.
+
+    One that does not open is given its address anew, and answered with a new signing secret, once.
+    """
     destination, wanted = DestinationId(id), meant_version(if_match, given.version)
+    given = given.model_copy(update={"version": wanted})
     async with parts["pages"].write() as connection:
-        found = await destinations.hold(connection, parts["vault"], destination)
-        if found is None:
-            raise missing()
-        current, _ = found
-        if wanted not in {None, current.version}:
-            raise ProblemError(
-                409,
-                "changed_meanwhile",
-                f"Somebody has changed it: it is at version {current.version} now.",
-            )
-        changed = given.applied_to(current, parts["rules"])
         try:
-            if changed != current:
-                await destinations.change(connection, parts["vault"], changed, actor=actor)
+            done = await _changed(connection, destination, given, parts, actor)
         except NameTakenError:
             raise taken() from None
-    return await _answer(parts, destination) | {"changed": changed != current}
+    return await _answer(parts, destination) | done
+
+
+async def _changed(
+    connection: Connection, id: DestinationId, given: DestinationChange, parts: State, actor: str
+) -> Shown:
+    try:
+        found = await destinations.hold(connection, parts["vault"], id)
+    except SealError:
+        return await _renewed(connection, id, given, parts, actor)
+    if found is None:
+        raise missing()
+    current, _ = found
+    _require_version(current, given)
+    wanted = given.applied_to(current, parts["rules"])
+    if wanted != current:
+        await destinations.change(connection, parts["vault"], wanted, actor=actor)
+    return {"changed": wanted != current}
+
+
+async def _renewed(
+    connection: Connection, id: DestinationId, given: DestinationChange, parts: State, actor: str
+) -> Shown:
+    """Enter what is sealed anew, over what does not open. Raises ProblemError."""
+    key = parts["entropy"](KEY_BYTES)
+    found = await destinations.hold_bare(connection, id, SigningKeys(key))
+    if found is None:
+        raise missing()
+    current, has_constants = found
+    _require_version(current, given)
+    if given.url is None:
+        raise shut()
+    if has_constants and given.mapping is None:
+        raise ProblemError(409, "wrong_key", WRONG_CONSTANTS, field="mapping")
+    wanted = given.applied_to(current, parts["rules"])
+    await destinations.renew(connection, parts["vault"], wanted, actor=actor)
+    return {"changed": True, "signing_secret": secret_of(key)}
+
+
+def _require_version(current: Destination, given: DestinationChange) -> None:
+    if given.version not in {None, current.version}:
+        words = f"Somebody has changed it: it is at version {current.version} now."
+        raise ProblemError(409, "changed_meanwhile", words)
+
+
+async def _held(connection: Connection, id: DestinationId, parts: State) -> Destination:
+    """Hold it until this transaction ends. Raises ProblemError."""
+    try:
+        found = await destinations.hold(connection, parts["vault"], id)
+    except SealError:
+        raise shut() from None
+    if found is None:
+        raise missing()
+    return found[0]
 
 
 async def _turn(id: UUID, turn: Turn, parts: State, actor: str) -> Shown:
+    """Taken out of use it need not open; sent to, it must."""
     destination = DestinationId(id)
     before, after = TURNS[turn]
     async with parts["pages"].write() as connection:
-        found = await destinations.hold(connection, parts["vault"], destination)
-        if found is None:
+        state = await destinations.hold_state(connection, destination)
+        if state is None:
             raise missing()
-        _, state = found
         if state not in {*before, after}:
             raise ProblemError(409, "wrong_state", f"It is {state}: {turn} does not apply.")
+        if state in before and after is DestinationState.ENABLED:
+            await _held(connection, destination, parts)
         await destinations.turn(connection, destination, turn, actor=actor)
     return await _answer(parts, destination)
 
@@ -189,10 +262,7 @@ async def rotate_secret(
     destination, key = DestinationId(id), parts["entropy"](KEY_BYTES)
     overlap = timedelta(seconds=(given or Rotation()).overlap)
     async with parts["pages"].write() as connection:
-        found = await destinations.hold(connection, parts["vault"], destination)
-        if found is None:
-            raise missing()
-        current, _ = found
+        current = await _held(connection, destination, parts)
         keys = current.keys.rotated(key, now=parts["clock"](), overlap=overlap)
         await destinations.rotate(connection, parts["vault"], current, keys, actor=actor)
     return await _answer(parts, destination) | {"signing_secret": secret_of(key)}
@@ -264,10 +334,7 @@ async def enter_address(id: UUID, given: DestinationChange, parts: State, actor:
     """
     destination = DestinationId(id)
     async with parts["pages"].write() as connection:
-        found = await destinations.hold(connection, parts["vault"], destination)
-        if found is None:
-            raise missing()
-        current, _ = found
+        current = await _held(connection, destination, parts)
         wanted = given.applied_to(current, parts["rules"])
         if await pending_addresses.pending(connection, destination):
             words = "A new address waits already: cancel it first, or let it count."

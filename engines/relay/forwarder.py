@@ -3,17 +3,20 @@
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Protocol
 
 from database import destinations, lanes
+from database.lanes import UnopenedError
 from database.pool import Connection, Database
 from database.settlements import Settlement
+from database.vault import SealError
 from domain.delivery import (
     Answer,
     Delivery,
+    DeliveryId,
     DestinationId,
     Ended,
     Outcome,
@@ -36,6 +39,9 @@ log = logging.getLogger(__name__)
 
 LOOK = timedelta(milliseconds=100)
 """A new destination, or one that was resumed, is not noticed for this long at most."""
+
+UNOPENED = timedelta(seconds=5)
+"""So long rests what does not open: a version is changed, or the delivery's life ends."""
 
 LEFT = frozenset({Outcome.DELIVERED, Outcome.AMBIGUOUS})
 
@@ -106,6 +112,7 @@ class Forwarder:
         default_factory=dict[DestinationId, Outlet], init=False
     )
     _look: Look = field(default_factory=Look, init=False)
+    _shut: dict[DestinationId, int] = field(default_factory=dict[DestinationId, int], init=False)
     _leaving: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]], init=False)
 
     async def step(self) -> timedelta | None:
@@ -140,10 +147,12 @@ class Forwarder:
         async with self.database.autocommit() as connection:
             versions = await destinations.enabled_versions(connection)
             known = {id: outlet.destination.version for id, outlet in self._outlets.items()}
-            changed = versions != known
+            changed = versions != known | self._shut
             if changed:
-                current = await destinations.enabled(connection, self.leasing.vault)
+                shut: list[Destination] = []
+                current = await destinations.enabled(connection, self.leasing.vault, shut.append)
                 self._replace({one.id: one for one in current})
+                self._leave_out(shut)
         self._look.at = asyncio.get_running_loop().time()
         return changed
 
@@ -158,6 +167,15 @@ class Forwarder:
             else:
                 self._outlets[id] = Outlet(destination, destination.concurrency or self.workers)
 
+    def _leave_out(self, shut: list[Destination]) -> None:
+        """Say once of each version that it does not open; what is queued for it stays queued."""
+        for one in shut:
+            if self._shut.get(one.id) != one.version:
+                told = {"destination": one.name, "version": one.version}
+                log.error("destination.does_not_open", extra=told)
+        self._shut.clear()
+        self._shut.update({one.id: one.version for one in shut})
+
     def _leave(self, lines: list[Line]) -> None:
         for line in lines:
             task = asyncio.create_task(line.close())
@@ -168,12 +186,25 @@ class Forwarder:
         free = outlet.free(self.records.unrecorded)
         if not free.total:
             return POLL
-        leased = await self._lease(outlet, free)
+        try:
+            leased = await self._lease(outlet, free)
+        except UnopenedError as error:
+            return await self._put_off(outlet, error)
         for delivery in leased.deliveries:
             line = outlet.lines[delivery.destination_version]
             attempt = self._attempt(outlet, line, delivery, leased.began)
             line.track(asyncio.create_task(attempt))
-        return leased.rest
+        return min(leased.rest, UNOPENED) if outlet.unopened else leased.rest
+
+    async def _put_off(self, outlet: Outlet, error: UnopenedError) -> timedelta:
+        """Let the others of this destination go on, each behind what is before it in its lane."""
+        async with self.database.write() as connection:
+            await lanes.put_off(connection, error.ids, UNOPENED)
+        if new := set(error.ids) - outlet.unopened:
+            told = {"destination": outlet.destination.name, "number": len(new)}
+            log.error("delivery.does_not_open", extra=told)
+            outlet.unopened.update(new)
+        return SHORTEST_REST
 
     async def _lease(self, outlet: Outlet, free: Room) -> Leased:
         destination = outlet.destination
@@ -184,13 +215,25 @@ class Forwarder:
                 self._look.at = -math.inf
                 return Leased([], 0.0, SHORTEST_REST if hold else POLL)
             leased = await self.leasing.lease(connection, destination, hold, free)
-            for delivery in leased.deliveries:
-                await self._connected(connection, outlet, delivery.destination_version)
+            await self._connect(connection, outlet, leased.deliveries)
             if leased.deliveries:
                 self.reach(Point.FORWARDER_BEFORE_COMMIT)
         if leased.deliveries:
             self.reach(Point.FORWARDER_AFTER_COMMIT)
         return leased
+
+    async def _connect(
+        self, connection: Connection, outlet: Outlet, deliveries: Sequence[Delivery]
+    ) -> None:
+        """Have a line for each of these. Raises UnopenedError."""
+        shut: list[DeliveryId] = []
+        for delivery in deliveries:
+            try:
+                await self._connected(connection, outlet, delivery.destination_version)
+            except SealError:
+                shut.append(delivery.id)
+        if shut:
+            raise UnopenedError(shut)
 
     async def _connected(self, connection: Connection, outlet: Outlet, version: int) -> None:
         """Have a line for the destination as it was when a delivery was approved."""

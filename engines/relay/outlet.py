@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
-from domain.delivery import Answer, DestinationId, Guarantee, Outcome
+from domain.delivery import Answer, DeliveryId, DestinationId, Guarantee, Outcome
 from domain.destination import Destination
 from domain.rate import Room
 from domain.signal import Side
@@ -58,13 +58,14 @@ class Outlet:
     """One destination: its present version, and a line for every version in use.
 
     ``pace`` is how long a request took lately; None before the first one that arrived, and after
-    one that did not.
+    one that did not. ``unopened`` are deliveries that the keys here did not open.
     """
 
     destination: Destination
     width: int
     lines: dict[int, Line] = field(default_factory=dict[int, Line])
     pace: timedelta | None = None
+    unopened: set[DeliveryId] = field(default_factory=set[DeliveryId])
     _busy: int = 0
     _waiting: dict[Side, deque[asyncio.Future[None]]] = field(
         default_factory=lambda: {Side.SELL: deque(), Side.BUY: deque()}

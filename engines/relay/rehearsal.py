@@ -9,9 +9,9 @@ from aiolimiter import AsyncLimiter
 
 from database import destinations, journal, rehearsals, verdicts
 from database.journal import Entry, Receipt
-from database.pool import Connection, Database
+from database.pool import Connection, Database, ReadConnection
 from database.rehearsals import Made
-from database.vault import Vault
+from database.vault import SealError, Vault
 from domain.address import shown
 from domain.body import masked
 from domain.delivery import Delivery
@@ -153,17 +153,20 @@ class Rehearsal:
         if not made:
             return []
         async with self.database.read() as connection:
-            found = [
-                await destinations.at_version(
-                    connection, self.vault, one.destination_id, one.destination_version
-                )
-                for one in made
-            ]
+            found = [await self._opened(connection, one) for one in made]
         return [
             self._parcel(entry, played, one, destination)
             for one, destination in zip(made, found, strict=True)
             if destination is not None
         ]
+
+    async def _opened(self, connection: ReadConnection, one: Made) -> Destination | None:
+        """None where it does not open: nothing is sent there."""
+        id, version = one.destination_id, one.destination_version
+        try:
+            return await destinations.at_version(connection, self.vault, id, version)
+        except SealError:
+            return None
 
     def _parcel(
         self, entry: Entry, played: Rehearsed, made: Made, destination: Destination

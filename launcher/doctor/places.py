@@ -7,7 +7,7 @@ from typing import Any
 from config import Settings
 from database import channels, destinations
 from database.pool import Database, ReadConnection
-from database.vault import SealError, Vault
+from database.vault import Vault
 from domain.address import DestinationUrlError, check_destination_url, shown
 from domain.breaker import BreakerState
 from domain.destination import DestinationState, Mode, own_hosts
@@ -32,14 +32,10 @@ async def of_database(
     database: Database, vault: Vault, settings: Settings, *, offline: bool
 ) -> list[Finding]:
     """Every destination there is, each reached for at the same time; and the channels."""
-    try:
-        async with database.read() as connection:
-            found = await destinations.listed(connection, vault)
-            urls = {one["name"]: await _url(connection, vault, one) for one in found}
-            told = await channels.listed(connection)
-    except SealError:
-        words = "their addresses do not open with this ENCRYPTION_KEY"
-        return [DESTINATIONS.fails("destinations", words, "see keys")]
+    async with database.read() as connection:
+        found = await destinations.listed(connection, vault)
+        urls = {one["name"]: await _url(connection, vault, one) for one in found if one["opens"]}
+        told = await channels.listed(connection)
     if not found:
         return [DESTINATIONS.warning("destinations", NONE, ADD), notices(told)]
     standing = [standing_of(one) for one in found]
@@ -57,6 +53,10 @@ async def _url(connection: ReadConnection, vault: Vault, one: Mapping[str, Any])
 def standing_of(one: Mapping[str, Any]) -> Finding:
     """Whether signals go there now."""
     name, state = one["name"], one["state"]
+    if not one["opens"]:
+        words = "does not open with this ENCRYPTION_KEY: nothing is sent there"
+        todo = "bring the key back that it was sealed with, or enter its address anew on its page"
+        return DESTINATIONS.fails(name, words, todo)
     if state != DestinationState.ENABLED:
         todo = "resume or enable it on its page, if signals should go there"
         return DESTINATIONS.warning(name, f"is {state}: nothing is sent there", todo)

@@ -34,7 +34,7 @@ def seconds(count: float) -> datetime:
 
 def standing(**given: Any) -> Finding:
     usual = {"name": "main", "state": "enabled", "breaker": "closed", "mode": "live", "queued": 2}
-    return places.standing_of(usual | {"breaker_cause": None} | given)
+    return places.standing_of(usual | {"breaker_cause": None, "opens": True} | given)
 
 
 def reached(days: int | None) -> Finding:
@@ -90,6 +90,7 @@ CASES: list[Case] = [
     (lambda: store.keys(Counter({"current": 1, NO_KEY: 1})), FAILS, "1 of 2"),
     (lambda: store.unreachable(ConnectionRefusedError(111, "refused"), settings()), FAILS, "refus"),
     (standing, OK, "2 waiting"),
+    (lambda: standing(opens=False), FAILS, "enter its address anew"),
     (lambda: standing(state="paused"), WARNING, "paused"),
     (lambda: standing(breaker="open", breaker_cause="http 404"), WARNING, "http 404"),
     (lambda: standing(mode="dry_run"), WARNING, "dry run"),

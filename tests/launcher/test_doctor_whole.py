@@ -119,7 +119,7 @@ async def test_another_key_is_told_and_nothing_of_what_is_sealed(
     await rows.destination(url=f"https://destination.example/{CANARY}")
     found = await off(look, database_url=database.url, encryption_key=OTHER_KEY[:-4] + "QkI=")
     assert found["keys", "ENCRYPTION_KEY"].grade is Grade.FAILS
-    assert found["destinations", "destinations"].grade is Grade.FAILS
+    assert found["destinations", "main"].grade is Grade.FAILS
 
 
 async def test_the_screen_in_force_is_the_one_that_is_asked_for(

@@ -105,7 +105,9 @@ def rotate(*, check: bool = False) -> int:
 
 async def opened(rows: Rows, key: str) -> Destination:
     async with rows.database.read() as connection:
-        (found,) = await destinations.enabled(connection, Vault.from_key(key))
+        ((id, version),) = (await destinations.enabled_versions(connection)).items()
+        found = await destinations.at_version(connection, Vault.from_key(key), id, version)
+    assert found
     return found
 
 

@@ -36,6 +36,21 @@ def place_of(fields: Fields) -> DestinationChange:
     return read(DestinationChange, given, *given)
 
 
+def renewal_of(fields: Fields, mapping: Mapping[str, Any]) -> DestinationChange:
+    """All that is sealed of one, anew; what its ``mapping`` does besides stays.
+
+    Raises ProblemError 400.
+    """
+    if "url" not in fields:
+        raise invalid("url", "url: an address is needed")
+    given = {
+        "url": fields["url"],
+        "headers": _headers(fields),
+        "mapping": {**mapping, "add": _constants(fields, {})},
+    }
+    return read(DestinationChange, given, *given)
+
+
 def _terms(fields: Fields, constants: Mapping[str, Any]) -> dict[str, Any]:
     windows = fields.get("windows")
     return {
@@ -47,7 +62,7 @@ def _terms(fields: Fields, constants: Mapping[str, Any]) -> dict[str, Any]:
         "mapping": {
             "preset": fields.get("preset", "as_received"),
             "rename": _pairs(fields, "rename", "="),
-            "add": {n: _constant(n, v, constants) for n, v in _pairs(fields, "add", "=").items()},
+            "add": _constants(fields, constants),
         },
     }
 
@@ -78,6 +93,10 @@ def _pairs(fields: Fields, name: str, sign: str) -> dict[str, str]:
             raise invalid(name, f"{name}: line {number} names something a second time")
         found[left] = right
     return found
+
+
+def _constants(fields: Fields, kept: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: _constant(n, v, kept) for n, v in _pairs(fields, "add", "=").items()}
 
 
 def _constant(name: str, text: str, constants: Mapping[str, Any]) -> Any:

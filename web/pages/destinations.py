@@ -16,7 +16,7 @@ from domain.delivery import DestinationId
 from web import destinations as calls
 from web.dependencies import Parts, State, actor_with
 from web.errors import ProblemError
-from web.pages.destination_forms import change_of, new_of, place_of
+from web.pages.destination_forms import change_of, new_of, place_of, renewal_of
 from web.pages.destination_orders import ORDERS, Order
 from web.pages.forms import Done, Fields, act
 from web.pages.shell import Page, Visiting, Visitor
@@ -103,11 +103,23 @@ async def change(id: UUID, request: Request, visitor: Visiting, parts: Parts) ->
 
 @router.post("/destinations/{id}/address")
 async def address(id: UUID, request: Request, visitor: Visiting, parts: Parts) -> Response:
-    """Enter another address, which counts after a minute; or other headers, which count at once."""
+    """Enter another address, which counts after a minute; or other headers, which count at once.
+
+    Over one that does not open it counts at once, and its new signing secret is shown, once.
+    """
+    made: list[Page] = []
     wrong: list[str] = []
 
     async def do(fields: Fields) -> Done:
         actor = await actor_with(request, Scope.CONFIG)
+        row = await _row(parts, id)
+        if not row["opens"]:
+            with _noted(wrong):
+                given = renewal_of(fields, row["mapping"])
+                shown = await calls.change_destination(id, given, parts, actor)
+            view = await _one(visitor, parts, id)
+            made.append(Page("destination.html", replace(view, secret=shown["signing_secret"])))
+            return Done(f"/admin/destinations/{id}")
         with _noted(wrong):
             waits = await calls.enter_address(id, place_of(fields), parts, actor)
         words = (
@@ -117,7 +129,9 @@ async def address(id: UUID, request: Request, visitor: Visiting, parts: Parts) -
         )
         return Done(f"/admin/destinations/{id}", words)
 
-    return await act(visitor, do, _again(visitor, id, "address", wrong), sensitive=True)
+    again = _again(visitor, id, "address", wrong)
+    answer = await act(visitor, do, again, sensitive=True)
+    return made[0].render() if made else answer
 
 
 @router.post("/destinations/{id}/rotate-secret")
@@ -181,6 +195,7 @@ async def _one(visitor: Visitor, parts: State, id: UUID) -> DestinationView:
         versions=[views.version_row(one, now) for one in versions[:SHOWN_VERSIONS]],
         numbers=views.numbers(row, now),
         headers=row["headers"],
+        opens=row["opens"],
         version=row["version"],
         terms=Terms(values=views.values(row)),
         refused=None,
@@ -209,14 +224,22 @@ async def _cards(
 
 async def _constants(parts: State, id: UUID) -> Mapping[str, Any]:
     """The constants of its mapping in the clear: a form shows a mask for some, and keeps those."""
+    row = await _row(parts, id)
+    if not row["opens"]:
+        raise calls.shut()
     async with parts["pages"].read() as connection:
-        rows = await destinations.listed(connection, parts["vault"], DestinationId(id))
-        if not rows:
-            raise calls.missing()
         found = await destinations.at_version(
-            connection, parts["vault"], DestinationId(id), rows[0]["version"]
+            connection, parts["vault"], DestinationId(id), row["version"]
         )
     return found.mapping.add if found else {}
+
+
+async def _row(parts: State, id: UUID) -> Mapping[str, Any]:
+    async with parts["pages"].read() as connection:
+        rows = await destinations.listed(connection, parts["vault"], DestinationId(id))
+    if not rows:
+        raise calls.missing()
+    return rows[0]
 
 
 @contextmanager

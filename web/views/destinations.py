@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from database.destination_rows import ANOTHER_KEY
 from database.recent_attempts import MOST, Share
 from domain.breaker import BreakerState
 from domain.delivery import Answer, Outcome
@@ -34,6 +35,11 @@ ERRORS = {
     " (see PRIVATE_DESTINATIONS)",
 }
 """What an error of a request means."""
+
+STOPPED = {
+    DestinationState.DISABLED: ("Disabled: it gets no new buys.", "bad"),
+    DestinationState.PAUSED: ("Paused: nothing is sent; what is approved is kept.", "warn"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +152,7 @@ class DestinationView:
     versions: Sequence[VersionRow]
     numbers: Numbers
     headers: Sequence[str]
+    opens: bool
     version: int
     terms: Terms
     refused: str | None
@@ -191,10 +198,12 @@ def standing(row: Mapping[str, Any], now: datetime) -> tuple[str, str]:
     """How a destination stands in one sentence, and its tone."""
     waiting = waiting_of(row)
     wait = f" {counted(waiting, 'delivery', 'deliveries')} waiting." if waiting else ""
-    if row["state"] == DestinationState.DISABLED:
-        return f"Disabled: it gets no new buys.{wait}", "bad"
-    if row["state"] == DestinationState.PAUSED:
-        return f"Paused: nothing is sent; what is approved is kept.{wait}", "warn"
+    if not row["opens"]:
+        words = "It was sealed with another ENCRYPTION_KEY: nothing is sent until its address is"
+        return f"{words} entered anew.{wait}", "bad"
+    if row["state"] in STOPPED:
+        words, tone = STOPPED[row["state"]]
+        return f"{words}{wait}", tone
     if row["breaker"] != BreakerState.CLOSED:
         return f"It fails, and is tried now and then.{wait}", "bad"
     if row["hold_until"]:
@@ -322,7 +331,7 @@ def facts(row: Mapping[str, Any], now: datetime) -> dict[str, str]:
         }[row["guarantee"]],
         "Body": "as received" if mapping["preset"] == "as_received" else "TradersPost's names",
         "Changes of the body": "; ".join(changes) or "none",
-        "Headers": ", ".join(f"{name}: •••" for name in row["headers"]) or "none",
+        "Headers": _headers(row),
         "Requests at once": str(row["concurrency"] or "as the settings say"),
         "Time for a request": f"{row['timeout']:g} s",
         "Time to connect": f"{row['connect_timeout']:g} s",
@@ -330,9 +339,16 @@ def facts(row: Mapping[str, Any], now: datetime) -> dict[str, str]:
     }
 
 
+def _headers(row: Mapping[str, Any]) -> str:
+    if not row["opens"]:
+        return ANOTHER_KEY
+    return ", ".join(f"{name}: •••" for name in row["headers"]) or "none"
+
+
 def values(row: Mapping[str, Any]) -> dict[str, str]:
     """What a form is filled with: the settings as they are, secrets masked."""
     mapping = row["mapping"]
+    add: Mapping[str, object] = mapping["add"] if row["opens"] else {}
     return {
         "name": row["name"],
         "windows": row["windows"] or "none",
@@ -343,7 +359,7 @@ def values(row: Mapping[str, Any]) -> dict[str, str]:
         "guarantee": row["guarantee"],
         "preset": mapping["preset"],
         "rename": "\n".join(f"{old} = {new}" for old, new in mapping["rename"].items()),
-        "add": "\n".join(f"{name} = {constant(value)}" for name, value in mapping["add"].items()),
+        "add": "\n".join(f"{name} = {constant(value)}" for name, value in add.items()),
     }
 
 
