@@ -13,7 +13,8 @@ position bought there before.
 
 An exit that waits where no buy before it ever left, or was sold since, is superseded: sent alone,
 it would open a short. What was bought in a dry run is nothing to a live exit, and the reverse.
-An exit for one destination alone, a resent one, closes nothing that is left elsewhere.
+An exit for one destination alone, a resent one, closes nothing that is left elsewhere. One entered
+by hand is left wherever a destination is in use, or its exit was to go, and none arrived since.
 
 What is looked up is named as an array of its own, `= ANY(ARRAY(…))`: a join alone is planned by how
 many rows are expected, and a table without statistics, or a part that may be empty, is read whole.
@@ -134,12 +135,29 @@ POSITIONS_FOLLOW = """
         FROM standing_now JOIN signals ON signals.id = signal_id
         WHERE signal_id IN (SELECT exit_signal_id FROM touched)
         GROUP BY signal_id
+    ), emptied AS MATERIALIZED (
+        SELECT id FROM touched
+        WHERE state = 'closing' AND entry_signal_id IS NULL
+          AND EXISTS (SELECT FROM destinations WHERE state <> 'disabled')
+          AND NOT EXISTS (
+              SELECT FROM destinations
+              LEFT JOIN (
+                  SELECT destination_id, bool_or(state = 'delivered') AS sold
+                  FROM standing_now JOIN signals ON signals.id = signal_id AND NOT signals.partial
+                  WHERE position_id = touched.id AND standing_now.side = 'sell'
+                    AND judged_at >= touched.opened_at
+                  GROUP BY destination_id
+              ) AS exits ON exits.destination_id = destinations.id
+              WHERE coalesce(NOT exits.sold, destinations.state <> 'disabled'))
     ), followed AS (
         SELECT touched.id, touched.ticker, touched.opened_at, touched.state,
                entry_signal_id IS NULL AS by_hand,
                CASE WHEN touched.state = 'closing' AND NOT coalesce(leaving.ended, false)
                         THEN 'closing'
                     WHEN touched.state = 'closing' AND leaving.done THEN 'closed'
+                    WHEN emptied.id IS NOT NULL AND NOT coalesce(
+                        entering.any_delivered OR entering.may_have OR NOT entering.ended, false)
+                        THEN 'closed'
                     WHEN entry_signal_id IS NULL OR entering.position_id IS NULL
                          OR entering.any_delivered
                          OR entering.may_have THEN 'open'
@@ -150,6 +168,7 @@ POSITIONS_FOLLOW = """
         FROM touched
         LEFT JOIN entering ON entering.position_id = touched.id
         LEFT JOIN leaving ON leaving.signal_id = touched.exit_signal_id
+        LEFT JOIN emptied ON emptied.id = touched.id
     ), live AS (
         SELECT id, ticker, opened_at, state, by_hand, becomes FROM followed
         UNION ALL

@@ -115,8 +115,16 @@ HELD = text("""
 # A buy goes to every destination in use. An exit goes where its position was bought and not sold
 # since, even to one out of use: elsewhere it would open a short. What was bought in a dry run is
 # sold in one, and what was bought live is sold live. A position entered by hand was bought
-# everywhere; a sell without a position goes to every destination in use.
-RECORD = text("""
+# everywhere in use, and wherever its exit was to go before; it is sold by its own exits since. When
+# all in use have sold it, its exit goes to those out of use: sent again it would open a short. A
+# sell without a position goes to every destination in use.
+_OWN_EXIT = """
+    SELECT FROM deliveries AS own
+    JOIN signals ON signals.id = own.signal_id AND NOT signals.partial
+    WHERE own.position_id = positions.id AND own.side = 'sell' AND own.queued_at >= opened_at
+      AND own.destination_id
+"""
+RECORD = text(f"""
     WITH verdict AS MATERIALIZED (
         SELECT * FROM unnest(
             CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
@@ -137,26 +145,30 @@ RECORD = text("""
                   verdict.rank, verdict.cutoff, verdict.age, verdict.position_id, verdict.rule,
                   clock.at
     ), entered AS (
-        SELECT position_id, deliveries.destination_id, seq, kept.version, mode
+        SELECT position_id, deliveries.destination_id, seq, kept.version, mode,
+               NULL::timestamptz AS since
         FROM deliveries JOIN destination_versions AS kept
           ON kept.destination_id = deliveries.destination_id
          AND kept.version = destination_version
         WHERE position_id IN (SELECT position_id FROM judged WHERE side = 'sell') AND side = 'buy'
           AND (possibly_sent OR state IN ('queued', 'sending', 'held', 'delivered'))
         UNION ALL
-        SELECT position_id, destinations.id, seq, destinations.version, mode
+        SELECT position_id, destinations.id, seq, destinations.version, mode, NULL
         FROM judged CROSS JOIN destinations JOIN destination_versions AS kept
           ON kept.destination_id = destinations.id AND kept.version = destinations.version
         WHERE position_id IN (SELECT position_id FROM judged WHERE side = 'sell')
           AND judged.status = 'approved' AND judged.side = 'buy' AND state <> 'disabled'
           AND coalesce(judged.only_destination_id, destinations.id) = destinations.id
         UNION ALL
-        SELECT positions.id, destinations.id, 0, destinations.version, mode
+        SELECT positions.id, destinations.id, 0, destinations.version, mode, opened_at
         FROM positions CROSS JOIN destinations JOIN destination_versions AS kept
           ON kept.destination_id = destinations.id AND kept.version = destinations.version
         WHERE positions.id IN (SELECT position_id FROM judged WHERE side = 'sell')
           AND entry_signal_id IS NULL
-          AND destinations.state <> 'disabled'
+          AND (destinations.state <> 'disabled' OR EXISTS ({_OWN_EXIT} = destinations.id)
+               OR NOT EXISTS (
+                   SELECT FROM destinations AS used WHERE used.state <> 'disabled'
+                   AND NOT EXISTS ({_OWN_EXIT} = used.id AND own.state = 'delivered')))
     ), holding AS (
         SELECT judged.id AS signal_id, entered.destination_id, bool_or(mode = 'live') AS live,
                coalesce(max(entered.version) FILTER (WHERE mode = 'live'),
@@ -171,6 +183,7 @@ RECORD = text("""
             WHERE gone.destination_id = entered.destination_id AND gone.ticker = judged.ticker
               AND gone.side = 'sell' AND gone.state = 'delivered' AND gone.seq > entered.seq
               AND (gone.position_id = entered.position_id
+                       AND gone.queued_at >= coalesce(entered.since, gone.queued_at)
                    OR entered.seq > 0 AND kept.mode = entered.mode))
         GROUP BY judged.id, entered.destination_id
     ), queued AS (

@@ -81,11 +81,14 @@ class Progress:
     may_have: bool = False
 
 
-def follow(state: PositionState, entry: Progress | None, exit_: Progress | None) -> PositionState:
+def follow(
+    state: PositionState, entry: Progress | None, exit_: Progress | None, *, emptied: bool = False
+) -> PositionState:
     """Where the deliveries of its buys and of its exit put a position. Closed and void stay so.
 
     A buy whose outcome is unknown counts as held: a sell must stay possible. ``entry`` is None for
-    a position entered by hand, ``exit_`` while there is no exit.
+    a position entered by hand, ``exit_`` while there is no exit. ``emptied``: one entered by hand
+    was sold wherever it was held, by several exits, and nothing is left that was bought since.
     """
     match state:
         case PositionState.OPENING:
@@ -94,7 +97,7 @@ def follow(state: PositionState, entry: Progress | None, exit_: Progress | None)
             becomes = _entered(entry)
             return PositionState.OPEN if becomes is PositionState.OPENING else becomes
         case PositionState.CLOSING if exit_ and exit_.ended:
-            return PositionState.CLOSED if exit_.done else _entered(entry)
+            return PositionState.CLOSED if exit_.done or emptied else _entered(entry)
         case _:
             return state
 

@@ -114,3 +114,13 @@ def test_live_is_what_a_sell_may_sell() -> None:
         PositionState.OPENING,
         PositionState.OPEN,
     ]
+
+
+@pytest.mark.parametrize("exit_", [None, WAITING, SOME, UNSENT, PART, DONE])
+@pytest.mark.parametrize("state", S)
+def test_one_entered_by_hand_that_was_emptied_is_closed_when_its_exit_ended(
+    state: PositionState, exit_: Progress | None
+) -> None:
+    over = state is S.CLOSING and exit_ is not None and exit_.ended
+    expected = S.CLOSED if over else follow(state, None, exit_)
+    assert follow(state, None, exit_, emptied=True) is expected

@@ -289,8 +289,7 @@ def _moot(store: Store, exit_: DeliveryRow, here: Sequence[DeliveryRow]) -> bool
 
 
 def _emptied(row: DeliveryRow) -> bool:
-    whole = row.signal.side is Side.SELL and not row.signal.partial
-    return whole and row.state is DeliveryState.DELIVERED
+    return row.is_exit and row.state is DeliveryState.DELIVERED
 
 
 def _unsent(settled: Sequence[DeliveryRow], position: PositionId) -> Iterator[DestinationId]:
@@ -322,7 +321,20 @@ def _followed(store: Store, row: PositionRow) -> PositionState:
     exit_ = progress(d for d in deliveries if d.signal.id == row.position.exit_signal_id)
     if exit_ and row.position.exit_signal_id in store.only:
         exit_ = replace(exit_, done=False)
-    return follow(row.state, entry, exit_)
+    return follow(row.state, entry, exit_, emptied=_emptied_by_hand(store, row, deliveries))
+
+
+def _emptied_by_hand(store: Store, row: PositionRow, deliveries: Sequence[DeliveryRow]) -> bool:
+    """Whether its exits arrived wherever it was held, and no buy is left."""
+    places = {id for id, one in store.destinations.items() if one.in_use}
+    if not row.by_hand or not places or not store.rules.emptied:
+        return False
+    exits = [d for d in deliveries if d.is_exit and d.id.int > row.after]
+    places |= {exit_.destination for exit_ in exits}
+    sold = {exit_.destination for exit_ in exits if _emptied(exit_)}
+    bought = (d for d in deliveries if d.signal.side is Side.BUY and d.may_be_there)
+    everything = store.exits[row.position.ticker]
+    return places <= sold and all(any(_sells(one, d) for one in everything) for d in bought)
 
 
 def _beside(

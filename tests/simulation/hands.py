@@ -4,8 +4,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from domain.delivery import DestinationId
-from domain.destination import DestinationState
 from domain.gate import GatePolicy, Judged
 from domain.position import Position, PositionId, PositionState
 from domain.signal import OPERATOR, Side, Signal, SignalId, SignalStatus
@@ -102,7 +100,7 @@ def may_be_resent(store: Store, key: Key) -> bool:
     live = [one.position.id for one in unfinished if one.state.live]
     if row.signal.side is Side.SELL and live and (places := verdicts.held_at(store, live[0])):
         return row.state.final and row.destination in places
-    return row.state.final and in_use(store, row.destination)
+    return row.state.final and store.destinations[row.destination].in_use
 
 
 def enter(store: Store, id: PositionId, ticker: Ticker) -> bool:
@@ -129,10 +127,6 @@ def close(store: Store, id: PositionId) -> bool:
     store.keep(over, becomes=over.state)
     store.words.append(Word(len(store.words), ticker, len(store.deliveries), gone, back))
     return True
-
-
-def in_use(store: Store, destination: DestinationId) -> bool:
-    return store.destinations[destination].state is not DestinationState.DISABLED
 
 
 def _undecided(store: Store, tickers: Collection[Ticker]) -> list[Signal]:

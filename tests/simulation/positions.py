@@ -10,6 +10,7 @@ from domain.signal import Side
 from engines.relay.leasing import LEASE
 from tests.chaos.findings import Finding, found
 from tests.chaos.records import grouped
+from tests.simulation.destination import Request
 from tests.simulation.evidence import name
 from tests.simulation.store import AttemptRow, DeliveryRow
 from tests.simulation.world import World
@@ -61,7 +62,7 @@ def _sold(buy: DeliveryRow, exit_: DeliveryRow) -> bool:
 
 
 def no_short(world: World) -> Finding:
-    """No whole exit leaves for a destination that surely never had the buy."""
+    """No whole exit leaves for a destination that surely never had the buy, or sold it since."""
     attempts = grouped(
         ((one.delivery.position, one.delivery.destination), one)
         for one in world.store.attempts.values()
@@ -73,12 +74,41 @@ def no_short(world: World) -> Finding:
         row = world.store.deliveries[request.key]
         if row.signal.side is Side.SELL and not row.signal.partial and row.position:
             group = members[row.position]
-            if any(world.store.positions[id].by_hand for id in group):
-                continue
             buys = [one for id in group for one in attempts.get((id, row.destination), ())]
-            if not any(map(_may_have_arrived, buys)):
+            since = _held_since(world, group, request)
+            if since is None:
+                continue
+            if not any(_may_have_arrived(one) for one in buys if one.delivery.signal.seq > since):
                 faults.append(f"{name(request.key)} left where nothing was bought")
     return found("I13", "no short", f"{len(world.requests):,} requests", faults)
+
+
+def _held_since(world: World, group: Sequence[PositionId], request: Request) -> int | None:
+    """Of one entered by hand: the exit that arrived there since, which sold it; None without one.
+
+    Any other is held only by what was bought.
+    """
+    row, store = world.store.deliveries[request.key], world.store
+    entered = [store.positions[id].after for id in group if store.positions[id].by_hand]
+    if not entered:
+        return 0
+    return max(
+        (
+            exit_.signal.seq
+            for id in group
+            for exit_ in store.of_position[id]
+            if exit_.destination == row.destination and exit_.signal.seq < row.signal.seq
+            if exit_.id.int > max((one for one in entered if one < row.id.int), default=0)
+            if _has_sold(exit_, request)
+        ),
+        default=None,
+    )
+
+
+def _has_sold(exit_: DeliveryRow, request: Request) -> bool:
+    """Whether it had arrived when the other one left."""
+    over = exit_.finished_at is not None and exit_.finished_at <= request.written_at
+    return exit_.is_exit and exit_.state is DeliveryState.DELIVERED and over
 
 
 def _may_have_arrived(attempt: AttemptRow) -> bool:

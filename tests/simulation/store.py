@@ -37,6 +37,7 @@ class Rules:
 
     ``reunions``: a position that stands for another is sold wherever that one was bought.
     ``dry_apart``: what was bought live is sold live, and a dry run's buy is none of its kind.
+    ``emptied``: one entered by hand is closed when exits arrived wherever it was held, one by one.
     """
 
     epochs: bool = True
@@ -49,6 +50,7 @@ class Rules:
     marks: bool = True
     reunions: bool = True
     dry_apart: bool = True
+    emptied: bool = True
 
 
 @dataclass(slots=True, eq=False)
@@ -80,12 +82,18 @@ class DestinationRow:
     def version(self) -> int:
         return len(self.versions)
 
+    @property
+    def in_use(self) -> bool:
+        return self.state is not DestinationState.DISABLED
+
     def kept(self, version: int) -> Kept:
         return self.versions[version - 1]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class DeliveryRow:
+    """``in_use_then`` are the destinations that were in use when it ended."""
+
     id: DeliveryId
     signal: Signal
     destination: DestinationId
@@ -102,6 +110,7 @@ class DeliveryRow:
     possibly_sent: bool = False
     lease_until: datetime | None = None
     finished_at: datetime | None = None
+    in_use_then: frozenset[DestinationId] = frozenset()
 
     @property
     def key(self) -> Key:
@@ -111,6 +120,11 @@ class DeliveryRow:
     def may_be_there(self) -> bool:
         """Whether the destination has it, may have it, or may yet get it."""
         return self.possibly_sent or not self.state.final or self.state is DeliveryState.DELIVERED
+
+    @property
+    def is_exit(self) -> bool:
+        """Whether it sells everything."""
+        return self.signal.side is Side.SELL and not self.signal.partial
 
     def lost(self, now: datetime) -> bool:
         """Whether whoever leased it let the lease run out."""
@@ -157,10 +171,14 @@ class AttemptRow:
 
 @dataclass(slots=True, eq=False)
 class PositionRow:
-    """``merged`` is the position that stands for this one since both came alive together."""
+    """``merged`` is the position that stands for this one since both came alive together.
+
+    ``after`` is how many deliveries there were before it.
+    """
 
     position: Position
     opened_at: datetime
+    after: int = 0
     merged: PositionId | None = None
 
     @property
@@ -274,6 +292,7 @@ class Store:
         row.state, row.reason, row.lease_until = state, reason, None
         if state.final:
             row.finished_at = self.now
+            row.in_use_then = frozenset(id for id, one in self.destinations.items() if one.in_use)
             del self.waiting[row.destination][row.key]
 
     def lane(self, destination: DestinationId, ticker: Ticker) -> Iterator[DeliveryRow]:
@@ -292,7 +311,9 @@ class Store:
         """Write a position as it is now, and tell of it."""
         row = self.positions.get(position.id)
         if row is None:
-            row = self.positions[position.id] = PositionRow(position, self.now)
+            row = self.positions[position.id] = PositionRow(
+                position, self.now, len(self.deliveries)
+            )
         row.position = position
         mine = self.unfinished[position.ticker]
         if position.state in {PositionState.CLOSED, PositionState.VOID}:

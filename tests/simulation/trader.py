@@ -91,7 +91,9 @@ class Trader:
     def _sold_since(self, word: Word) -> bool:
         since = [sell for sell in self._sells() if sell.id.int > word.after]
         sells = grouped((sell.signal.seq, sell) for sell in since).values()
-        return any(self._went_well(each) or not _has_ended(each) for each in sells)
+        if any(self._went_well(each) or not _has_ended(each) for each in sells):
+            return True
+        return any(_is_emptied(each, since) for each in sells)
 
     def _being_sold(self, seq: int) -> bool:
         return any(later > seq for later in self.on_their_way)
@@ -118,6 +120,16 @@ def _empties(sell: DeliveryRow, buy: DeliveryRow) -> bool:
 
 def _ended_after(sell: Sequence[DeliveryRow], when: datetime) -> bool:
     return any(one.finished_at is None or one.finished_at >= when for one in sell)
+
+
+def _is_emptied(sell: Sequence[DeliveryRow], since: Sequence[DeliveryRow]) -> bool:
+    """Whether, when this one ended, one had arrived wherever he could hold it, each by itself."""
+    last = max(sell, key=lambda one: one.finished_at or one.queued_at)
+    when = last.finished_at or last.queued_at
+    delivered = [one for one in since if one.state is DeliveryState.DELIVERED]
+    arrived = {d.destination for d in delivered if d.finished_at and d.finished_at <= when}
+    sent = {one.destination for one in since if one.queued_at <= when}
+    return bool(last.in_use_then) and last.in_use_then | sent <= arrived
 
 
 def _has_ended(sell: Sequence[DeliveryRow]) -> bool:

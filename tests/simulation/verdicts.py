@@ -4,14 +4,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from domain.delivery import DeliveryState, DestinationId
-from domain.destination import DestinationState, Mode
+from domain.destination import Mode
 from domain.gate import GatePolicy, Judged, Verdict, judge_in_order
 from domain.position import PositionId
 from domain.signal import Side, Signal, SignalStatus
 from domain.ticker import Ticker
 from domain.universe import Universe
 from tests.simulation import endings
-from tests.simulation.store import DeliveryRow, DestinationRow, Kept, SignalRow, Store
+from tests.simulation.store import (
+    DeliveryRow,
+    DestinationRow,
+    Kept,
+    PositionRow,
+    SignalRow,
+    Store,
+)
 
 
 def append(store: Store, signal: Signal) -> None:
@@ -57,7 +64,7 @@ def decide(
 
 
 def any_enabled(store: Store) -> bool:
-    return any(_in_use(row) for row in store.destinations.values())
+    return any(row.in_use for row in store.destinations.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +101,6 @@ def record(store: Store, judged: Judged) -> None:
     endings.supersede(store, exits)
 
 
-def _in_use(row: DestinationRow) -> bool:
-    return row.state is not DestinationState.DISABLED
-
-
 def _entered(store: Store, decided: Sequence[tuple[Signal, Verdict]]) -> Iterator[Entered]:
     """The buys of the positions that are judged about, those of this batch among them."""
     positions = {v.position_id for _, v in decided if v.position_id is not None}
@@ -108,7 +111,7 @@ def _entered(store: Store, decided: Sequence[tuple[Signal, Verdict]]) -> Iterato
                 yield Entered(position, row.destination, row.signal.seq, row.version, row.kept)
     for signal, verdict in decided:
         if verdict.status is SignalStatus.APPROVED and signal.side is Side.BUY:
-            for row in filter(_in_use, _meant(store, signal)):
+            for row in (one for one in _meant(store, signal) if one.in_use):
                 kept = row.kept(row.version)
                 yield Entered(verdict.position_id, row.id, signal.seq, row.version, kept)
 
@@ -126,12 +129,21 @@ def held_at(store: Store, position: PositionId) -> set[DestinationId]:
 
 
 def _by_hand(store: Store, positions: Iterable[PositionId]) -> Iterator[Entered]:
-    """What an operator holds, he holds everywhere."""
+    """What an operator holds, he holds everywhere in use, and where its exit was to go before."""
     for position in positions:
         known = store.positions.get(position)
         if known and known.position.entry_signal_id is None:
-            for row in filter(_in_use, store.destinations.values()):
+            for row in _held_at(store, known):
                 yield Entered(position, row.id, 0, row.version, row.kept(row.version))
+
+
+def _held_at(store: Store, known: PositionRow) -> Iterator[DestinationRow]:
+    exits = [one for one in store.of_position[known.position.id] if one.is_exit]
+    mine = [one for one in exits if one.id.int > known.after]
+    sold = {one.destination for one in mine if one.state is DeliveryState.DELIVERED}
+    before = {one.destination for one in mine}
+    every = all(row.id in sold for row in store.destinations.values() if row.in_use)
+    return (row for row in store.destinations.values() if every or row.in_use or row.id in before)
 
 
 def _meant(store: Store, signal: Signal) -> Sequence[DestinationRow]:
@@ -148,7 +160,7 @@ def _deliveries(
     holding = dict(_holding(store, signal, verdict, entered))
     for row in _meant(store, signal):
         held = holding.get(row.id)
-        if held if holding else _in_use(row):
+        if held if holding else row.in_use:
             version = _version(store, row, held or [])
             yield DeliveryRow(
                 id=store.new_delivery_id(),
@@ -193,9 +205,16 @@ def _is_sold(store: Store, ticker: Ticker, bought: Entered) -> bool:
         and not row.signal.partial
         and row.state is DeliveryState.DELIVERED
         and row.signal.seq > bought.seq
-        and (row.position == bought.position or _is_alike(row, bought))
+        and (_is_its_own(store, row, bought) or _is_alike(row, bought))
         for row in store.exits[ticker]
     )
+
+
+def _is_its_own(store: Store, row: DeliveryRow, bought: Entered) -> bool:
+    """Of one entered by hand only those since: an older position may have been merged into it."""
+    if row.position is None or row.position != bought.position:
+        return False
+    return bought.seq > 0 or row.id.int > store.positions[row.position].after
 
 
 def _is_alike(row: DeliveryRow, bought: Entered) -> bool:
