@@ -85,6 +85,18 @@ _HEADS = """
     ORDER BY seq LIMIT :{limit}
 """
 
+# One that was not tried says nothing; one whose sender died counts until its lease is over.
+TRIED_LATELY = text("""
+    SELECT EXISTS (
+        SELECT FROM attempts
+        WHERE destination_id = :destination
+          AND started_at > statement_timestamp() - CAST(:within AS interval)
+                                                 - CAST(:lasting AS interval)
+          AND (finished_at IS NULL
+               OR finished_at > statement_timestamp() - CAST(:within AS interval)
+                  AND outcome <> 'withheld'))
+""")
+
 # Heads of lanes only, sells first. `possibly_sent` is set when a lease ran out: whoever held it
 # may have written the request before it died.
 LEASE = text(f"""
@@ -285,6 +297,17 @@ def _body(row: Row, vault: Vault) -> bytes | None:
 async def put_off(connection: Connection, ids: Collection[DeliveryId], wait: timedelta) -> None:
     """Let these be due again after ``wait``; each stays as it is, and first in its lane."""
     await connection.execute(PUT_OFF, {"ids": list(ids), "wait": wait})
+
+
+async def tried_lately(
+    connection: ReadConnection, destination: DestinationId, within: timedelta, lasting: timedelta
+) -> bool:
+    """Whether a request to it ended within this time, or is on its way, from any replica.
+
+    One that has not ended ``lasting`` after this time is not on its way any more.
+    """
+    given = {"destination": destination, "within": within, "lasting": lasting}
+    return (await connection.execute(TRIED_LATELY, given)).scalar_one()
 
 
 async def next_due(connection: Connection, destination: DestinationId) -> timedelta | None:

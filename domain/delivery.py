@@ -195,9 +195,13 @@ def end_of_life(side: Side) -> DeliveryState:
 LAST_CHANCE = timedelta(seconds=6)
 """A sell told to wait beyond its life is tried once more this long before its end."""
 
+SELLS_WAIT = timedelta(seconds=60)
+"""A sell told to wait for longer is tried after this time all the same."""
+
 
 def _again(delivery: Delivery, answer: Answer, due: datetime) -> Step:
-    told = due if answer.retry_after is None else due + answer.retry_after
+    wish = answer.retry_after or timedelta(0)
+    told = due + (min(wish, SELLS_WAIT) if delivery.side is Side.SELL else wish)
     if told < delivery.expires_at:
         return Retry(told)
     last = delivery.expires_at - LAST_CHANCE

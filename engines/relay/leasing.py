@@ -9,7 +9,7 @@ from database.lanes import Hold
 from database.pool import Connection
 from database.vault import Vault
 from domain.breaker import BreakerPolicy, Permit, permit
-from domain.delivery import LAST_CHANCE, Delivery
+from domain.delivery import LAST_CHANCE, SELLS_WAIT, Delivery, DestinationId
 from domain.destination import Destination
 from domain.rate import Room, is_full, room
 from engines.worker import SELDOM
@@ -48,10 +48,7 @@ class Leasing:
         began = loop.time()
         deliveries: list[Delivery] = []
         if available.total:
-            left = LAST_CHANCE if hold.pause else None
-            deliveries = await lanes.lease(
-                connection, self.vault, destination.id, available, LEASE, left
-            )
+            deliveries = await self._taken(connection, destination.id, hold, available)
         if rest is None and len(deliveries) < free.buys:
             # What was leased leaves at once; when the next is due is asked a moment later.
             due = lanes.next_due
@@ -60,13 +57,25 @@ class Leasing:
         rest = max(min(waits, default=SELDOM), SHORTEST_REST)
         return Leased(deliveries, began, min(rest, SELDOM))
 
+    async def _taken(
+        self, connection: Connection, id: DestinationId, hold: Hold, room: Room
+    ) -> list[Delivery]:
+        """Asked to wait we send sells at the end of their lives, and one now and then besides."""
+
+        async def take(room: Room, left: timedelta | None = None) -> list[Delivery]:
+            return await lanes.lease(connection, self.vault, id, room, LEASE, left)
+
+        if not hold.pause:
+            return await take(room)
+        last = await take(room, LAST_CHANCE)
+        if last or await lanes.tried_lately(connection, id, SELLS_WAIT, LEASE):
+            return last
+        return await take(Room(total=1, buys=0))
+
     async def _permitted(
         self, connection: Connection, destination: Destination, hold: Hold, free: Room
     ) -> tuple[Room, timedelta | None]:
-        """What breaker and wish let leave, and when to ask again where they hold back.
-
-        Asked to wait we send nothing, but a sell at the end of its life is tried once more.
-        """
+        """What breaker and wish let leave, and when to ask again where they hold back."""
         match permit(hold.breaker, hold.now, self.breaker):
             case Permit.ALL:
                 allowed = free

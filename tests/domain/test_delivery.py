@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from domain.delivery import (
     LAST_CHANCE,
+    SELLS_WAIT,
     Answer,
     Delivered,
     Delivery,
@@ -75,7 +76,8 @@ def test_a_wish_to_wait_is_never_undercut_while_it_ends_within_the_life(
 ) -> None:
     answer = Answer(outcome=outcome, status=429, retry_after=wait)
     step = after_attempt(delivery, answer, POLICY, now=NOW, jitter=jitter)
-    wish = NOW + (wait or timedelta(0))
+    wait = wait or timedelta(0)
+    wish = NOW + (min(wait, SELLS_WAIT) if delivery.side is Side.SELL else wait)
     if isinstance(step, Retry):
         last = delivery.expires_at - LAST_CHANCE
         assert step.at > wish or (delivery.side is Side.SELL and step.at == last)
@@ -125,9 +127,21 @@ def test_a_sell_told_to_wait_too_long_is_tried_once_more_before_its_end(
     sell = replace(DELIVERY, side=Side.SELL, expires_at=NOW + timedelta(seconds=600))
     told = Answer(outcome=outcome, status=503, retry_after=timedelta(hours=1))
     last = sell.expires_at - LAST_CHANCE
-    assert after_attempt(sell, told, POLICY, now=NOW, jitter=jitter) == Retry(last)
+    late = last - SELLS_WAIT / 2
+    assert after_attempt(sell, told, POLICY, now=late, jitter=jitter) == Retry(last)
     again = after_attempt(sell, told, POLICY, now=last, jitter=jitter)
     assert again == Ended(DeliveryState.DEAD, "expired: http 503")
+
+
+@given(st.sampled_from(REPEATABLE), sides, jitters)
+def test_a_sell_waits_a_minute_at_most_and_a_buy_as_long_as_it_is_told(
+    outcome: Outcome, side: Side, jitter: float
+) -> None:
+    delivery = replace(DELIVERY, side=side, expires_at=NOW + timedelta(hours=1))
+    told = Answer(outcome=outcome, status=503, retry_after=timedelta(minutes=30))
+    step = after_attempt(delivery, told, POLICY, now=NOW, jitter=jitter)
+    wish = SELLS_WAIT if side is Side.SELL else timedelta(minutes=30)
+    assert step == Retry(NOW + POLICY.delay(delivery.attempt, side, jitter) + wish)
 
 
 def test_what_was_withheld_is_due_at_once_while_it_lives() -> None:

@@ -96,7 +96,7 @@ async def test_a_deadline_that_passes_after_the_request_leaves_the_outcome_open(
 class Dialling(Outside):
     """Goes out by the real client."""
 
-    def connect(self, destination: Destination) -> DestinationClient:  # type: ignore[override]
+    def connect(self, destination: Destination) -> DestinationClient:  # pyright: ignore[reportIncompatibleMethodOverride]
         limits = Limits(deadline=destination.timeout, connecting=destination.connect_timeout)
         return DestinationClient(destination.url, private=LOOPBACK, limits=limits)
 

@@ -1,6 +1,7 @@
 """A wish to wait (`Retry-After`): whose it is, what ends it, and what leaves meanwhile."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from database import destinations
 from domain.delivery import Answer, Outcome
 from domain.destination import Destination
-from tests.database.rows import OK, Rows
-from tests.engines.conditions import until_rows
+from domain.rate import Room
+from tests.database.rows import OK, WITHHELD, Rows
+from tests.engines.conditions import until, until_rows
 from tests.engines.outside import Outside, Running, ended, forwarding, queued
 
 NEW = "https://destination.example/new"
@@ -86,3 +88,91 @@ async def test_the_operator_ends_a_wait(rows: Rows, main: Destination, outside: 
         relay.wake()
         await ended(rows, "delivered")
     assert outside.told == ["buy A", "buy B"]
+
+
+async def pass_time(rows: Rows, seconds: float) -> None:
+    """As if every attempt had been made so much earlier."""
+    await rows.sql(
+        "UPDATE attempts SET started_at = started_at - CAST(:by AS interval),"
+        " finished_at = finished_at - CAST(:by AS interval)",
+        by=timedelta(seconds=seconds),
+    )
+
+
+async def told_to_wait(rows: Rows, main: Destination, *names: str) -> None:
+    """Positions of these names are open, their exits wait, and so do we."""
+    for name in names:
+        await rows.bought(main, name)
+    await queued(rows, *(f"sell {name}" for name in names), "buy X")
+    await rows.sql("UPDATE destinations SET hold_until = now() + interval '1 hour'")
+
+
+async def test_a_sell_is_tried_once_a_minute_although_told_to_wait(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    outside.answers(WAIT)
+    await told_to_wait(rows, main, "A", "B")
+    async with forwarding(rows, outside) as relay:
+        for told in ([], ["sell A"], ["sell A", "sell B"]):
+            await until(lambda told=told: outside.told == told)
+            await until_rows(lambda: nothing_on_its_way(rows))
+            await pressed(relay)
+            await pass_time(rows, 50)
+            await pressed(relay)
+            assert outside.told == told
+            await pass_time(rows, 11)
+            relay.wake()
+    (longest,) = await rows.sql(
+        "SELECT max(due_at - now()) FROM deliveries WHERE side = 'sell' AND attempts > 0"
+    )
+    assert longest <= timedelta(seconds=61)
+    assert outside.told == ["sell A", "sell B"]
+
+
+async def nothing_on_its_way(rows: Rows) -> bool:
+    return "sending" not in await rows.states("deliveries")
+
+
+async def test_one_sell_leaves_although_told_to_wait_however_many_forwarders_there_are(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    outside.open.clear()
+    await told_to_wait(rows, main, "A", "B", "C")
+    await pass_time(rows, 61)
+    async with AsyncExitStack() as stack:
+        relays = [await stack.enter_async_context(forwarding(rows, outside)) for _ in range(3)]
+        await until(lambda: bool(outside.posts))
+        for relay in relays:
+            await pressed(relay)
+        assert outside.told == ["sell A"]
+        outside.open.set()
+        await until_rows(lambda: nothing_on_its_way(rows))
+        for relay in relays:
+            await pressed(relay)
+        assert outside.told == ["sell A"]
+
+
+async def test_what_was_not_tried_keeps_no_sell_waiting(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    outside.answers(WITHHELD, OK)
+    await told_to_wait(rows, main, "A")
+    await pass_time(rows, 61)
+    async with forwarding(rows, outside):
+        await ended(rows, "delivered", 2)
+    assert outside.told == ["sell A"] * 2
+
+
+async def test_who_died_on_the_way_keeps_sells_waiting_no_longer_than_its_lease(
+    rows: Rows, main: Destination, outside: Outside
+) -> None:
+    await told_to_wait(rows, main, "A", "B")
+    await pass_time(rows, 61)
+    await rows.lease(main, Room(total=1, buys=0))
+    async with forwarding(rows, outside) as relay:
+        await pass_time(rows, 65)
+        await pressed(relay)
+        assert outside.told == []
+        await pass_time(rows, 11)
+        relay.wake()
+        await until(lambda: outside.told == ["sell B"])

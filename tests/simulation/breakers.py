@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from database.lanes import LONGEST_HOLD, START_WITHIN
 from database.settlements import Settlement
@@ -18,7 +19,15 @@ from domain.breaker import (
     health_of,
     permit,
 )
-from domain.delivery import LAST_CHANCE, Delivery, DestinationId, Guarantee, Outcome, cause
+from domain.delivery import (
+    LAST_CHANCE,
+    SELLS_WAIT,
+    Delivery,
+    DestinationId,
+    Guarantee,
+    Outcome,
+    cause,
+)
 from domain.destination import DestinationState, Mode
 from domain.rate import Room, room
 from engines.clock import Dice
@@ -55,8 +64,14 @@ def lease(
         allowed = Room(total=under.total, buys=min(under.buys, allowed.buys))
     if not allowed.total:
         return []
-    left = LAST_CHANCE if held.pause else None
-    return lanes.lease(store, destination, allowed, lasting=LEASE, left=left, replica=replica)
+    take = partial(lanes.lease, store, destination, lasting=LEASE, replica=replica)
+    if not held.pause:
+        return take(allowed)
+    last = take(allowed, left=LAST_CHANCE)
+    lately = store.rules.waits and lanes.tried_lately(store, destination, SELLS_WAIT, LEASE)
+    if last or lately:
+        return last
+    return take(Room(total=1, buys=0))
 
 
 def _permitted(

@@ -7,10 +7,10 @@ and in `positions.py`: exact, because the clock is, and nothing is excused by a 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from domain.breaker import Breaker, BreakerPolicy, BreakerState
-from domain.delivery import LAST_CHANCE, DeliveryState, DestinationId, Outcome
+from domain.delivery import LAST_CHANCE, SELLS_WAIT, DeliveryState, DestinationId, Outcome
 from domain.rate import reserved
 from domain.signal import Side, SignalStatus
 from engines.relay.leasing import LEASE
@@ -151,21 +151,35 @@ def _worst(requests: Sequence[Request], span: timedelta) -> int:
 
 
 def patience(world: World) -> Finding:
-    """I9: while a destination asked us to wait, nothing leaves but a sell's last chance."""
+    """I9: asked to wait, nothing leaves but a sell's last chance, and a sell now and then."""
     faults: list[str] = []
     told = 0
     for heard in world.heard:
         answer = heard.settlement.answer
-        if not (heard.kept and answer.retry_after and answer.outcome is Outcome.NOT_PROCESSED):
+        wish = answer.retry_after if answer.outcome is Outcome.NOT_PROCESSED else None
+        if not (heard.kept and heard.present and wish):
             continue
         told += 1
-        until = heard.at + min(answer.retry_after, LONGEST_HOLD)
+        until = heard.at + min(wish, LONGEST_HOLD)
         for attempt in _attempts(world, heard.key[1], heard.at, until):
-            row, late = attempt.delivery, attempt.started_at + LAST_CHANCE
-            last = row.signal.side is Side.SELL and attempt.expires_at <= late
-            if not last:
+            last = attempt.expires_at <= attempt.started_at + LAST_CHANCE
+            if attempt.side is Side.BUY or not (last or _is_first_in_a_while(world, attempt)):
+                row = attempt.delivery
                 faults.append(f"{name(row.key)} was leased although we were asked to wait")
     return found("I9", "patience", f"{told:,} times asked to wait", faults)
+
+
+def _is_first_in_a_while(world: World, attempt: AttemptRow) -> bool:
+    """Whether nothing was tried there, or was on its way, for as long as a sell has to wait."""
+    at, since = attempt.started_at, attempt.started_at - SELLS_WAIT
+    near = _attempts(world, attempt.delivery.destination, since - LEASE, at + datetime.resolution)
+    for one in takewhile(lambda one: one is not attempt, near):
+        ended = one.finished_at
+        if ended is None or ended > at:
+            return False
+        if ended > since and one.outcome is not Outcome.WITHHELD:
+            return False
+    return True
 
 
 def _attempts(

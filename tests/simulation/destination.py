@@ -84,7 +84,7 @@ REPLIES: Mapping[Mood, Sequence[Reply]] = {
     Mood.PICKY: (UNREADABLE, OK),
     Mood.GONE: (GONE, OK, OK, OK),
 }
-WISHES = (None, None, 1, 3, 8, 20, 60)
+WISHES = (None, None, 1, 3, 8, 20, 90)
 
 
 def reply(mood: Mood, chance: random.Random) -> Reply:

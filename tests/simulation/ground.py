@@ -20,11 +20,15 @@ LIST_MAX_AGE = 180 * SECOND
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """An ending that was settled; ``kept`` says whether its lease was still held."""
+    """An ending that was settled; ``kept`` says whether its lease was still held.
+
+    ``present`` says whether its version was the destination's own at that time.
+    """
 
     settlement: Settlement
     at: datetime
     kept: bool
+    present: bool
 
     @property
     def key(self) -> Key:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from database.lanes import LATEST_WRITE, TRANSIT
 from domain.breaker import Breaker
-from domain.delivery import Delivery, DeliveryState, DestinationId, Guarantee
+from domain.delivery import Delivery, DeliveryState, DestinationId, Guarantee, Outcome
 from domain.destination import DestinationState
 from domain.rate import Room, Used, Window
 from domain.signal import Side
@@ -128,6 +128,17 @@ def _leased(store: Store, row: DeliveryRow, lasting: timedelta, replica: str) ->
         destination_version=row.version,
     )
     return row.leased(store.now)
+
+
+def tried_lately(
+    store: Store, destination: DestinationId, within: timedelta, lasting: timedelta
+) -> bool:
+    """Whether a request to it ended within this time, or is on its way."""
+    return any(
+        one.finished_at is None
+        or (one.finished_at > store.now - within and one.outcome is not Outcome.WITHHELD)
+        for one in store.attempts_since(destination, store.now - within - lasting)
+    )
 
 
 def next_due(store: Store, destination: DestinationId) -> timedelta | None:

@@ -212,7 +212,11 @@ class Replica:
             return
         kept = breakers.settle(store, batch, self.ground.terms.breaker, self.ground.chance.random)
         for one in batch:
-            self.ground.heard.append(Heard(settlement=one, at=store.now, kept=one in kept))
+            version = store.destinations[one.delivery.destination_id].version
+            present = one.delivery.destination_version == version
+            self.ground.heard.append(
+                Heard(settlement=one, at=store.now, kept=one in kept, present=present)
+            )
         if self.ground.commit_unheard():
             self._by(self.ground.soon(0, 1), self._settle)
         else:

@@ -38,6 +38,7 @@ class Rules:
     ``reunions``: a position that stands for another is sold wherever that one was bought.
     ``dry_apart``: what was bought live is sold live, and a dry run's buy is none of its kind.
     ``emptied``: one entered by hand is closed when exits arrived wherever it was held, one by one.
+    ``waits``: who asked us to wait is sent one sell a minute, not one after another.
     """
 
     epochs: bool = True
@@ -51,6 +52,7 @@ class Rules:
     reunions: bool = True
     dry_apart: bool = True
     emptied: bool = True
+    waits: bool = True
 
 
 @dataclass(slots=True, eq=False)

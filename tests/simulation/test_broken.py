@@ -29,6 +29,7 @@ BROKEN = [
     (Rules(lanes=False), "I8 order of leaving"),
     (Rules(departures=False), "I10 freshness"),
     (Rules(breakers=False), "I9 breaker"),
+    (Rules(waits=False), "I9 patience"),
     (Rules(supersede=False), "I13 no short"),
     (Rules(supersede=False), "I13 not in vain"),
     (Rules(exits_where_held=False), "I13 no short"),

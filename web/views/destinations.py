@@ -208,7 +208,8 @@ def standing(row: Mapping[str, Any], now: datetime) -> tuple[str, str]:
         return f"It fails, and is tried now and then.{wait}", "bad"
     if row["hold_until"]:
         left = duration(row["hold_until"] - now)
-        return f"It asked us to wait: nothing more goes there for {left}.{wait}", "warn"
+        sells = "A sell is tried once a minute."
+        return f"It asked us to wait: nothing more goes there for {left}. {sells}{wait}", "warn"
     doing = "Dry run: nothing leaves." if row["mode"] == Mode.DRY_RUN else "Sending."
     if row["held"]:
         held = f" {row['held']} held, outcome unknown: they wait for your word."

@@ -44,7 +44,10 @@ def _about_destination(one: Standing, now: datetime) -> list[Problem]:
     found: list[Problem] = []
     if one.held_for and one.state != DestinationState.DISABLED:
         wait = duration(one.held_for)
-        words = f"{one.name} asked us to wait: nothing more goes there for {wait}."
+        words = (
+            f"{one.name} asked us to wait: nothing more goes there for {wait}."
+            " A sell is tried once a minute."
+        )
         found.append(
             Problem(words=words, action=f"See {one.name}, or end its wait", to=there, tone="warn")
         )
