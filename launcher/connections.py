@@ -67,6 +67,7 @@ class Connection(HttpToolsProtocol):
         self._full = False
         self._express: Any = getattr(self.app, "express", None)
         self._arrived: Exchange | None = None
+        self._current: Any = None
         self._deadline, self._stalling, self._idle = (Deadline(self.loop) for _ in range(3))
         self._got = self._piece = self._head = self._framing = 0
         self._due = 0.0
@@ -223,6 +224,7 @@ class Connection(HttpToolsProtocol):
         Return whether it goes by express.
         """
         exchange, self._arrived = self._arrived, None
+        self._current = exchange or self._current
         if exchange is None or self.transport.is_closing():
             return False
         try:
@@ -330,7 +332,8 @@ class Connection(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.flow.resume_reading()
             if self.pipeline:
-                self._start_asgi_task(*self.pipeline.pop())
+                self._current, app = self.pipeline.pop()
+                self._start_asgi_task(self._current, app)
             else:
                 self._idle.set(self.timeout_keep_alive, self.timeout_keep_alive_handler)
         self._outflow.watch()
@@ -346,6 +349,9 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         for each in (self._deadline, self._stalling, self._idle):
             each.close()
+        if self._current:  # uvicorn tells the last that came; it may be another's turn
+            self._current.disconnected = True
+            self._current.message_event.set()
         super().connection_lost(exc)
 
 

@@ -207,6 +207,16 @@ async def test_who_asks_on_and_never_reads_is_cut_off(
     assert max(sizes) < 200_000
 
 
+async def test_who_is_cut_off_is_gone_for_what_he_asked_first(wire: Wire, taking: Taking) -> None:
+    """Or his answer is written where nothing can be written any more."""
+    async with opened(wire) as line:
+        await line.send(POST % (b"later", b"") + b"hi" + POST % (b"b", b"") + b"hi")
+        whole = await taking.next()
+        whole.transport.abort()
+        await wire.emptied()
+    assert whole.disconnected
+
+
 async def test_garbage_behind_a_whole_request_does_not_end_it(wire: Wire) -> None:
     told = await wire.say(POST % (b"a", b"") + b"hi\0\0\0 garbage\r\n\r\n")
     assert told.startswith(b"HTTP/1.1 200 ")

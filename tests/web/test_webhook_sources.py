@@ -39,8 +39,10 @@ def route(request: pytest.FixtureRequest) -> str:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def open_relay(template: str) -> AsyncGenerator[Relay]:
     """One that needs no token, behind a name."""
-    changes = {"allow_unauthenticated_ingress": True, "public_url": "https://relay.example"}
-    async with cloned(template) as url, relay(url, **changes) as one:
+    async with (
+        cloned(template) as url,
+        relay(url, allow_unauthenticated_ingress=True, public_url="https://relay.example") as one,
+    ):
         yield one
 
 
