@@ -29,7 +29,7 @@ from launcher.server import Application
 from main import build
 
 CONNECTIONS = 20
-LOCK = re.compile(r"pg_advisory_xact_lock\(hashtext\('trading-signal-processor\.journal'\)\)")
+TURN = re.compile(r"CASE WHEN pg_try_advisory_xact_lock\(journal\).*?END AS at_once", re.DOTALL)
 
 
 class Turns(asyncio.LifoQueue[Dedicated]):
@@ -74,7 +74,7 @@ class OneByOne(Intake):
 
 def without_lock(statement: TextClause) -> TextClause:
     """The statement that appends, without the turn. Raises ValueError when it has none."""
-    found, places = LOCK.subn("NULL", statement.text)
+    found, places = TURN.subn("true AS at_once", statement.text)
     if places != 1:
         raise ValueError("the control has to be told how the journal takes its turn now")
     return text(found)

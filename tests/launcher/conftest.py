@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from config import Settings
 from tests.launcher.answering import Answering, Run, commanding
 
 
@@ -17,3 +18,12 @@ def run(
 ) -> Generator[Run]:
     with commanding(relay.port, tmp_path, monkeypatch, capsys) as run:
         yield run
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder of one's own, and no setting from anywhere."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    return tmp_path
