@@ -1,8 +1,6 @@
 """Where a sign-in leads back to: never to where only a form is sent, for a browser looks there."""
 
-import re
 from collections.abc import Iterable, Iterator
-from functools import cache
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -18,14 +16,9 @@ def page_at(app: FastAPI, path: str) -> str:
 
 def _methods(app: FastAPI, path: str) -> set[str]:
     """What is answered there: a path in words goes before one with an id in it."""
-    found = [one for one in _answered(app) if one[1].fullmatch(path)]
-    ids = min((route.count("{") for route, _, _ in found), default=0)
-    return {name for route, _, names in found if route.count("{") == ids for name in names}
-
-
-@cache
-def _answered(app: FastAPI) -> list[tuple[str, re.Pattern[str], set[str]]]:
-    return [(one.path, one.path_regex, set(one.methods or ())) for one in _routes(app.routes)]
+    found = [one for one in _routes(app.routes) if one.path_regex.fullmatch(path)]
+    ids = min((one.path.count("{") for one in found), default=0)
+    return {name for one in found if one.path.count("{") == ids for name in one.methods or ()}
 
 
 def _routes(given: Iterable[BaseRoute]) -> Iterator[APIRoute]:
