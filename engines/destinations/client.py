@@ -51,8 +51,8 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Asked:
-    """Asks ``leaves`` for the way to a destination, and notes whether the request may have left."""
+class Departure:
+    """``leaves``, with a note of what it said: whether the request may have left."""
 
     leaves: Callable[[], bool]
     left: bool = False
@@ -101,14 +101,14 @@ class DestinationClient:
         ``leaves`` is asked when the connection stands, right before the first byte.
         """
         loop = asyncio.get_running_loop()
-        began, asked = loop.time(), Asked(leaves)
+        began, departure = loop.time(), Departure(leaves)
         try:
             async with asyncio.timeout(self._deadline):
-                reply = await self._way.post(body, headers, asked)
+                reply = await self._way.post(body, headers, departure)
         except TooLateError:
             return Answer(outcome=Outcome.WITHHELD)
         except FAILED as error:
-            answer = _failure(error, left=asked.left)
+            answer = _failure(error, left=departure.left)
             return replace(answer, duration=timedelta(seconds=loop.time() - began))
         return _answer(reply, timedelta(seconds=loop.time() - began))
 
