@@ -226,6 +226,14 @@ async def test_a_new_relay_is_a_list_of_first_steps_that_ticks_itself(template: 
         assert 'href="/admin/first-steps"' in await get(one, "/admin", browser)
 
 
+async def test_the_first_step_has_the_public_address(template: str) -> None:
+    name = "https://relay.example"
+    async with cloned(template) as url, relay(url, wait=False, public_url=name) as one:
+        page = await get(one, "/admin/first-steps", await signed_in(one))
+    assert f"{name}/webhook/in/YOUR_WEBHOOK_TOKEN</code>" in page
+    assert "TradingView posts to public addresses" not in page
+
+
 async def test_a_list_that_cannot_be_had_is_told_in_its_step(template: str) -> None:
     async with cloned(template) as url, relay(url, wait=False) as one:
         one.finviz.answer_with("blocked")
